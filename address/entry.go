@@ -32,6 +32,35 @@ func CheckEntry(text string) error {
 	return CheckHost(domain)
 }
 
+// CheckLiteral returns an error if an entry that CheckEntry accepts was probably not intended as it reads: its local
+// part has an @ outside of quotes, or a colon in front. Such an entry matches this local part only.
+func CheckLiteral(text string) error {
+	local := text[:max(0, strings.LastIndexByte(text, '@'))]
+	switch {
+	case CountUnquoted(local, '@') > 0:
+		return errors.New("it holds several addresses, or an @ too many; write each address as an entry of its own")
+	case strings.HasPrefix(local, ":"):
+		return errors.New("a colon in front is no part of an address; write user@domain")
+	}
+	return nil
+}
+
+// CountUnquoted returns how often a text has an ASCII character outside of quoted strings and not escaped.
+func CountUnquoted(text string, wanted byte) int {
+	count, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == wanted && !quoted:
+			count++
+		}
+	}
+	return count
+}
+
 // addressType returns the type or scheme before an address, such as "smtp:", or "".
 func addressType(text string) string {
 	kind, _, found := strings.Cut(text, ":")

@@ -51,6 +51,9 @@ func TestCheckEntry(t *testing.T) {
 		{"slash in the domain", "ann@x.example/path", `contains "/"`},
 		{"two with a comma", "ann@x.example,bob@x.example", "several addresses"},
 		{"two with a semicolon", "ann@x.example;bob@x.example", "several addresses"},
+		{"@ in a quoted word", `a."b@c"@x.example`, ""},
+		{"escaped @", `a\@b@x.example`, ""},
+		{"a colon later", "a b:c@x.example", ""},
 		{"no-break space", "ann\u00a0@x.example", "U+00A0"},
 		{"byte order mark inside", "\ufeffann@x.example", "U+FEFF"},
 		{"zero width space", "ann@x.example\u200b", "U+200B"},
@@ -107,5 +110,37 @@ func TestIn(t *testing.T) {
 	}
 	if got := (Address{}).In("x.example"); !got.IsZero() {
 		t.Errorf("the zero value in a domain = %q", got)
+	}
+}
+
+// TestCheckLiteral: what CheckLiteral reports is an address nevertheless.
+func TestCheckLiteral(t *testing.T) {
+	for _, c := range []struct{ name, entry, want string }{
+		{"two with a space", "ann@x.example bob@x.example", "several addresses, or an @ too many"},
+		{"two @", "ann@@x.example", "several addresses, or an @ too many"},
+		{"two domains", "ann@x@x.example", "several addresses, or an @ too many"},
+		{"two with a bar", "ann@x.example|bob@x.example", "several addresses, or an @ too many"},
+		{"two with a slash", "ann@x.example/bob@x.example", "several addresses, or an @ too many"},
+		{"two in the form of YAML", "info@x.example - bob@x.example", "several addresses, or an @ too many"},
+		{"an @ before a whole domain", "@@x.example", "several addresses, or an @ too many"},
+		{"a colon in front", ":ann@x.example", "a colon in front"},
+		{"address", "ann@x.example", ""},
+		{"whole domain", "@x.example", ""},
+		{"no domain", "ann", ""},
+		{"empty", "", ""},
+		{"@ in a quoted word", `a."b@c"@x.example`, ""},
+		{"@ in quotes", `"a@b"@x.example`, ""},
+		{"escaped @", `a\@b@x.example`, ""},
+		{"a colon later", "a b:c@x.example", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := CheckLiteral(c.entry)
+			if c.want == "" != (err == nil) || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("CheckLiteral(%q): %v, want %q", c.entry, err, c.want)
+			}
+			if c.want != "" && CheckEntry(c.entry) != nil {
+				t.Errorf("CheckEntry(%q): %v", c.entry, CheckEntry(c.entry))
+			}
+		})
 	}
 }

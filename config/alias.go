@@ -49,6 +49,7 @@ func domainAliases(target *map[string]string) field {
 			var target string
 			if scalar(&target, parseBareDomain)(of); len(v.errs) == before {
 				aliases[alias] = target
+				of.checkHost(target)
 			}
 		})
 		if *target = nil; len(aliases) > 0 {

@@ -131,6 +131,8 @@ var badKeys = []string{
 	`accept_patterns: ['a@[z-a]\.example\.com']`,
 	`accept_patterns: ['é(?=x)@example\.com']`,
 	`accept_patterns: ['(a{1000}){1000}@example\.com']`,
+	`accept_patterns: ["srs0=.*@example\.com"]`,
+	`accept_patterns: ['it''s', "srs0=.*@example\.com"]`,
 	`accept_patterns: [sales]`,
 	`accept_patterns: ['[a-z]+']`,
 	`accept_patterns: ['.*']`,
@@ -152,6 +154,8 @@ var badKeys = []string{
 	`recipient_delimiter: "±"`,
 	`recipient_delimiter: +-+`,
 	`recipient_delimiter: ["+"]`,
+	`recipient_delimiter: -`,
+	`recipient_delimiter:  -  # as in Postfix`,
 	`confirm: {enabled: yes}`,
 	`confirm: {timeout: 0s}`,
 	`confirm: {timeout: 10s}`,
@@ -199,6 +203,7 @@ var badKeys = []string{
 	`exempt: {networks: ["::/0"]}`,
 	`exempt: {networks: 192.0.2.0/24}`,
 	`exempt: {authenticated: yes}`,
+	"listen:\n- unix:/run/a\n- {x",
 	"late_after: 1m\nlate_after: 2m",
 	`log: {level: info, level: warn}`,
 	`late_after: &a 1m`,
@@ -219,6 +224,10 @@ var badKeys = []string{
 	`5: 1`,
 	`null: 1`,
 }
+
+// oneDirectory is the end of a valid file.
+const oneDirectory = "directories:\n  - name: corp\n    urls: [ldaps://dc1.corp.example]\n    bind: " +
+	"{dn: svc-mail@corp.example, password_file: /etc/rcpt-milter/password}\n"
 
 // badFiles: in is a whole file.
 var badFiles = []string{
@@ -241,6 +250,11 @@ var badFiles = []string{
 	"a:\n  " + strings.Repeat("- ", 80),
 	"# " + strings.Repeat("x", maxFile),
 	"directories: []\ndomains: {a.example: pass}",
+	"domains: {example.com enforce}\n" + oneDirectory,
+	"domains: {example.com: enforce, example.org enforce}\n" + oneDirectory,
+	"domains: {*.example.com: enforce}\n" + oneDirectory,
+	"domains: {example.com: enforce, *.example.org: enforce}\n" + oneDirectory,
+	"domains: {example.com: enforce, .example.org enforce}\n" + oneDirectory,
 }
 
 // badDomains: in is what domains has.
@@ -254,6 +268,14 @@ var badDomains = []string{
 	`"": enforce`,
 	`.: enforce`,
 	`exa mple.com: enforce`,
+	`example.org enforce`,
+	"example.com: enforce\n  example.org enforce",
+	"example.com: enforce\n  .example.org   report",
+	"example.com: enforce\n  my-domain.example\n  example.org: enforce",
+	"example.com: enforce\n  example.org:enforce",
+	`example.com enforce: pass`,
+	`*.example.com: enforce`,
+	`.*.example.com: enforce`,
 	"a.example: enforce\n  A.example.: report",
 	`a.example: {mode: enforce}`,
 	`.[192.0.2.1]: pass`,
@@ -326,6 +348,8 @@ var badDirectories = []string{
 		`"ldaps://x/DC=x", "ldaps://x:0", "ldaps://x:99999", "ldaps://x:y", "ldaps://%zz", "ldaps:dc1"], ` +
 		`bind: {dn: a, password: hunter2}`,
 	`name: a, urls: [ldaps://x, "ldaps://X:636/"], bind: {keytab: /k, principal: p}`,
+	`name: a, urls: [ldaps://x], bind: {dn: "CORP\svc", password_file: /p}`,
+	`name: a, urls: [ldaps://x], bind: {dn: "CORP\bob", password_file: /p}`,
 	`name: a, urls: [ldaps://x], bind: {keytab: /k}`,
 	`name: a, urls: [ldaps://x], bind: {principal: p@X}`,
 	`name: a, urls: [ldaps://x], bind: {}`,

@@ -263,6 +263,12 @@ func Parse(name string, data []byte) (*Config, error) {
 	return c, nil
 }
 
+// Has reports whether the file has a key at the top, perhaps with the default as its value.
+func (c *Config) Has(key string) bool {
+	_, ok := c.at[key]
+	return ok
+}
+
 // Warnings returns suspicious but valid configuration, each as an *Error.
 func (c *Config) Warnings() []error { return c.warnings }
 

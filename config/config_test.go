@@ -340,3 +340,27 @@ func TestColonsInLists(t *testing.T) {
 		}
 	}
 }
+
+// TestHas tells a key that is empty from one that is not there.
+func TestHas(t *testing.T) {
+	for _, c := range []struct {
+		name, in string
+		want     bool
+	}{
+		{"empty", "recipient_delimiter: \"\"\n" + smallest, true},
+		{"quoted, with blanks", "\"recipient_delimiter\" : ''\n" + smallest, true},
+		{"last line", smallest + "\nrecipient_delimiter: +\n", true},
+		{"absent", smallest, false},
+		{"a comment", "#recipient_delimiter: \"\"\n" + smallest + " # recipient_delimiter: \"\"\n", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := Parse("config.yaml", []byte(c.in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Has("recipient_delimiter") != c.want {
+				t.Errorf("Has = %t, want %t", !c.want, c.want)
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,6 +61,12 @@ func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 	if c.Publish != nil {
 		c.Publish.Stream.checkFiles(r, w, "publish.stream")
 	}
+	if c.NATS != nil {
+		r.doubtPair("nats.tls.cert_file", c.NATS.TLS.CertFile, c.NATS.TLS.KeyFile)
+		if c.NATS.TLS.CAFile != "" {
+			r.doubt("nats.tls.ca_file", checkCA(c.NATS.TLS.CAFile))
+		}
+	}
 	for i, file := range c.AcceptFiles {
 		to := r
 		if slices.Contains(held, file) {
@@ -84,6 +91,24 @@ func (s *Stream) checkFiles(r, w *reader, path string) {
 	}
 	if s.TLS.CAFile != "" {
 		r.failFile(path+".tls.ca_file", checkCA(s.TLS.CAFile))
+	}
+	r.doubtPair(path+".tls.cert_file", s.TLS.CertFile, s.TLS.KeyFile)
+}
+
+// doubtPair is doubt for a certificate and its key.
+func (r *reader) doubtPair(path, cert, key string) {
+	if cert == "" {
+		return
+	}
+	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+		r.doubt(path, fmt.Errorf("%s with the key %s cannot be used: %w", cert, key, err))
+	}
+}
+
+// doubt records the error of a file without which the daemon starts, and tries again.
+func (r *reader) doubt(path string, err error) {
+	if err != nil {
+		r.add(r.first(path), nil, fmt.Sprintf("%s: %v", path, err))
 	}
 }
 

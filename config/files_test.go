@@ -259,6 +259,36 @@ func TestCheckFilesKeepsSecrets(t *testing.T) {
 	}
 }
 
+// TestCheckFleetFiles checks that the files of a fleet are examined, and that none of them keeps the daemon from
+// starting.
+func TestCheckFleetFiles(t *testing.T) {
+	password := write(t, "password", "secret\n", 0o600)
+	cert := write(t, "cert", certificate(t), 0o644)
+	for _, c := range []struct{ name, line, want string }{
+		{"no certificate of a stream",
+			"publish: {stream: {urls: [\"tls://hub1\"], tls: {cert_file: /nowhere, key_file: /no-key}}}",
+			"publish.stream.tls.cert_file: /nowhere with the key /no-key cannot be used: open /nowhere: no such file"},
+		{"no key of a stream",
+			"publish: {stream: {urls: [\"tls://hub1\"], tls: {cert_file: " + cert + ", key_file: /no-key}}}",
+			"publish.stream.tls.cert_file: " + cert + " with the key /no-key cannot be used: open /no-key: no such file"},
+		{"no certificate of the engine", "nats: {tls: {cert_file: /nowhere, key_file: /no-key, ca_file: " + cert + "}}",
+			"nats.tls.cert_file: /nowhere with the key /no-key cannot be used: open /nowhere: no such file"},
+		{"no authority of the engine", "nats: {tls: {cert_file: /nowhere, key_file: /no-key, ca_file: /no-ca}}",
+			"nats.tls.ca_file: the CA file /no-ca does not exist"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			parsed, err := Parse("config.yaml", []byte(c.line+"\n"+strings.ReplaceAll(smallest,
+				"/etc/rcpt-milter/password", password)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = parsed.CheckFiles(); !strings.Contains(textOf(err), c.want) || errors.Is(err, ErrMissing) {
+				t.Errorf("CheckFiles: %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
 func TestCheckAcceptFiles(t *testing.T) {
 	for _, c := range []struct{ path, err string }{
 		{write(t, "table", "", 0o644), ""},

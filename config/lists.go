@@ -163,6 +163,9 @@ func parseNAT64(text string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
+// delimited matches patterns as tables of type regexp and pcre have them.
+var delimited = regexp.MustCompile(`^!?/.*/[A-Za-z]*$`)
+
 // checkLists warns of entries that have no effect or contradict another entry. They are no
 // errors, because the order of the lists is defined.
 func (r *reader) checkLists(c *Config) {
@@ -174,6 +177,12 @@ func (r *reader) checkLists(c *Config) {
 	}
 	for i := range c.Canaries.Refuse {
 		r.neverMatches(fmt.Sprintf("canaries.refuse[%d]", i))
+	}
+	for i, pattern := range c.AcceptPatterns {
+		if path := fmt.Sprintf("accept_patterns[%d]", i); delimited.MatchString(pattern) {
+			r.warnAt(r.at[path], "%s: the slashes around %s are part of the pattern, and no address has them; remove the "+
+				"delimiters and flags of a pcre table", path, quoted(pattern))
+		}
 	}
 	for i, a := range c.Refuse {
 		path := fmt.Sprintf("refuse[%d]", i)
@@ -189,11 +198,15 @@ func (r *reader) checkLists(c *Config) {
 	}
 }
 
-// neverMatches warns of an entry that can match no recipient and reports whether it is one.
+// neverMatches warns of an entry that can match no recipient, or only one with an unusual name. It reports whether it
+// has warned.
 func (r *reader) neverMatches(path string) bool {
-	err := address.CheckEntry(r.written[path])
+	what, err := "can never match", address.CheckEntry(r.written[path])
+	if err == nil {
+		what, err = "is taken literally", address.CheckLiteral(r.written[path])
+	}
 	if err != nil {
-		r.warnAt(r.at[path], "%s: %s can never match: %v", path, quoted(r.written[path]), err)
+		r.warnAt(r.at[path], "%s: %s %s: %v", path, quoted(r.written[path]), what, err)
 	}
 	return err != nil
 }

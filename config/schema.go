@@ -225,10 +225,16 @@ func (v value) eachDomain(parse func(string) (string, error), visit func(domain 
 			continue
 		}
 		domain, err := parse(source)
+		if before, after, spaced := strings.Cut(source, " "); err != nil && spaced && e.value.kind == null {
+			if _, invalid := parse(before); invalid == nil {
+				err = fmt.Errorf("no colon after %s; write %q", quoted(before), before+": "+strings.TrimLeft(after, " "))
+			}
+		}
 		if err != nil {
 			name.fail("%v", err)
 			continue
 		}
+		name.checkHost(domain)
 		if line, twice := lines[domain]; twice {
 			name.fail("duplicate %s; the first is in line %d", quoted(source), line)
 			continue
@@ -237,6 +243,13 @@ func (v value) eachDomain(parse func(string) (string, error), visit func(domain 
 		path := fmt.Sprintf("%s[%q]", v.path, domain)
 		v.at[path] = e.key.position
 		visit(domain, value{v.reader, path, e.value})
+	}
+}
+
+// checkHost warns of a canonical domain, or ".domain", that cannot exist in DNS.
+func (v value) checkHost(domain string) {
+	if err := address.CheckHost(strings.TrimPrefix(domain, ".")); err != nil {
+		v.warnAt(v.node.position, "%s: %s can never match: %v", v.path, quoted(v.node.source), err)
 	}
 }
 

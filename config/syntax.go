@@ -40,8 +40,11 @@ func lineOf(data []byte, number int) string {
 	return strings.TrimRight(text, " \t\r")
 }
 
-// remedies are what to do about messages of the parser that contain a text.
+// remedies are what to do about messages of the parser that contain a text, by the first that fits.
 var remedies = []struct{ message, remedy string }{
+	{"unknown escape character", "in double quotes a backslash begins an escape; use single quotes around the text"},
+	{"block sequence entries are not allowed", `a dash begins an item of a list, which needs a line of its own; ` +
+		`the text "-" needs quotes`},
 	{"'\t'", "a tab indents this line; YAML indents with spaces only: replace each tab by spaces"},
 	{"tab character", "a tab indents this line; YAML indents with spaces only: replace each tab by spaces"},
 	{"',' or ']' must", "the bracket [ is not closed, or a comma is missing; write ] after the last item"},
@@ -56,11 +59,18 @@ var remedies = []struct{ message, remedy string }{
 		"begin in the same column"},
 }
 
+// starred is a line with a text that begins with an asterisk, where the parser expects none: that would be an
+// alias of YAML.
+var starred = regexp.MustCompile(`(?:^|[{,])\s*\*\.?[A-Za-z0-9.-]*:`)
+
 // plainKey is a line that looks like a key and its value without a colon between them.
-var plainKey = regexp.MustCompile(`^\s*(?:- )?([a-z][a-z0-9_]*)(:?)(\s*)(\S.*)?$`)
+var plainKey = regexp.MustCompile(`^\s*(?:- )?([A-Za-z0-9.][A-Za-z0-9._-]*)(:?)(\s*)(\S.*)?$`)
 
 // remedy returns the fact and the remedy for a message of the parser about a line, or "".
 func remedy(message, line string) string {
+	if starred.MatchString(line) {
+		return `a text that begins with an asterisk needs quotes; for all sub-domains of example.com write ".example.com"`
+	}
 	for _, r := range remedies {
 		if strings.Contains(message, r.message) {
 			return r.remedy

@@ -24,6 +24,11 @@ func (r *reader) validate(c *Config) {
 			"confirm.timeout: %s is not below %s, the command_timeout of the milter in Postfix",
 			formatDuration(c.Confirm.Timeout), formatDuration(commandTimeout))
 	}
+	r.checkSearches(c)
+	if c.Limits.Idle < shortIdle {
+		r.warnAt(r.at["limits.idle"], "limits.idle: Postfix sends nothing while it receives a message, so messages that "+
+			"take longer than %s are deferred; set it to some hours", formatDuration(c.Limits.Idle))
+	}
 	r.checkListeners(c, "listen", c.Listen)
 	r.checkListeners(c, "listen_socketmap", c.ListenSocketmap)
 	for i, l := range c.ListenSocketmap {
@@ -61,6 +66,32 @@ func (r *reader) validate(c *Config) {
 	r.checkAliases(c)
 	r.checkUnownedDomains(c)
 	r.checkLists(c)
+}
+
+// shortIdle is an idle time of connections that a large message from a slow client may exceed.
+const shortIdle = 30 * time.Minute
+
+// checkSearches warns if the searches for one recipient may take too long together. There is one for each form of
+// the recipient: with and without its extension and its tag, as written and at each target of a domain alias.
+func (r *reader) checkSearches(c *Config) {
+	searches := 1
+	for alias := range c.DomainAliases {
+		targets, _ := c.AliasTargets(alias)
+		searches = max(searches, 1+len(targets))
+	}
+	if c.RecipientDelimiter != "" {
+		searches *= 2
+	}
+	if len(c.StripPrefixes) > 0 {
+		searches *= 2
+	}
+	all := time.Duration(searches) * c.Confirm.Timeout
+	if c.Confirm.Enabled && searches > 1 && all >= commandTimeout && c.Confirm.Timeout < commandTimeout {
+		r.warnAt(r.first("confirm.timeout", "confirm"), "confirm.timeout: a recipient may take %d searches of %s each, "+
+			"because of its extension, its tag or a domain alias. Together that is not below %s, the command_timeout of the "+
+			"milter in Postfix; set a shorter timeout",
+			searches, formatDuration(c.Confirm.Timeout), formatDuration(commandTimeout))
+	}
 }
 
 // checkListeners checks the listeners for Postfix of one key.

@@ -20,6 +20,15 @@ func TestSuspicious(t *testing.T) {
 		{one, "    poll: 1h\n", true},
 		{one, "    poll: 1h\nlate_after: 2h\nstale_after: 4h\n", false},
 		{one, "late_after: 1s\n", true},
+		{one, "limits: {idle: 30m}\n", false},
+		{one, "limits: {idle: 29m}\n", true},
+		{one, "confirm: {timeout: 9s}\n", false},
+		{one, "confirm: {timeout: 4900ms}\nrecipient_delimiter: +\n", false},
+		{one, "confirm: {timeout: 5s}\nrecipient_delimiter: +\n", true},
+		{one, "confirm: {timeout: 5s, enabled: false}\nrecipient_delimiter: +\n", false},
+		{one, "confirm: {timeout: 2s}\nrecipient_delimiter: +\nstrip_prefixes: [prvs=]\n", false},
+		{one, "confirm: {timeout: 3s}\ndomain_aliases: {example.com: a.example}\n" +
+			"recipient_delimiter: +\n", true},
 		{`[ldaps://dc1.corp.example, "ldaps://dc2.corp.example:3269"]`, "", true},
 		{`["ldap://dc1.corp.example:3268", ldaps://dc2.corp.example]`, "", true},
 	} {

@@ -189,7 +189,8 @@ func (v value) text(what string) (string, bool) {
 		return "", false
 	}
 	if strings.ContainsFunc(v.node.source, unicode.IsControl) {
-		v.fail("%s contains a control character", quoted(v.node.source))
+		v.fail("%s contains a control character; a text with a backslash needs single quotes, or none",
+			quoted(v.node.source))
 		return "", false
 	}
 	return v.node.source, true

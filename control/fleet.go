@@ -52,7 +52,8 @@ type PublishStatus struct {
 	LastError    string `json:"last_error"` // why nothing is published
 	FailingSince Time   `json:"failing_since"`
 
-	Edges []EdgeStatus `json:"edges"` // by name
+	Edges      []EdgeStatus `json:"edges"`       // by name
+	EdgesError string       `json:"edges_error"` // why newer reports cannot be read; empty means no error
 }
 
 // EdgeStatus is what an edge reported after its last pass.
@@ -84,12 +85,16 @@ type EngineStatus struct {
 	MaxDisk   int64    `json:"max_disk_bytes"`
 	Memory    int64    `json:"memory_bytes"` // of streams in memory
 	MaxMemory int64    `json:"max_memory_bytes"`
-	Node      string   `json:"node"`       // in the cluster; empty means a single server
-	Nodes     int      `json:"nodes"`      // of the cluster; 0 means a single server
-	Peers     int      `json:"peers"`      // connected other nodes
-	Expires   Time     `json:"expires"`    // first expiry among its certificates; null means unknown
-	LastError string   `json:"last_error"` // why it does not run, or the last error in its log
-	ErrorAt   Time     `json:"error_at"`   // of an error in its log
+	Node      string   `json:"node"`    // in the cluster; empty means a single server
+	Nodes     int      `json:"nodes"`   // of the cluster; 0 means a single server
+	Peers     int      `json:"peers"`   // connected other nodes
+	Expires   Time     `json:"expires"` // first expiry among its certificates; null means unknown
+	// KeyMissing reports that ca.key is missing, so the engine cannot renew its certificate.
+	KeyMissing bool `json:"key_missing"`
+	// WriteError is why a stream takes no messages, such as a full disk; empty means that all do.
+	WriteError string `json:"write_error"`
+	LastError  string `json:"last_error"` // why it does not run, or the last error in its log
+	ErrorAt    Time   `json:"error_at"`   // of an error in its log
 }
 
 // EdgeSilentAfter is how long an edge may be silent before it counts as lost. Edges report after

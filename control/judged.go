@@ -23,16 +23,27 @@ func (j Judged) Minus(o Judged) Judged {
 	return j.Plus(Judged{-o.Accepted, -o.ReportOnly, -o.Deferred, -o.Refused})
 }
 
-// Judged returns the counts of a status by outcome.
-func (s Status) Judged() Judged { return JudgedOf(s.Decisions, s.WouldRefuse) }
+// Judged returns the counts of a status by outcome. For an older daemon, without outcomes, it derives them
+// from the verdicts.
+func (s Status) Judged() Judged {
+	if len(s.Outcomes) == 0 {
+		return s.judgedByVerdict()
+	}
+	return JudgedIn(s.Outcomes)
+}
 
-// JudgedOf returns the counts by outcome of counters by verdict. If when_stale or
-// when_not_ready is not tempfail, the counts of these two verdicts have the wrong outcome.
-func JudgedOf(decisions, wouldRefuse map[string]int64) (j Judged) {
-	for verdict, n := range decisions {
-		reportOnly := wouldRefuse[verdict]
+// JudgedIn returns the counts of counters by outcome.
+func JudgedIn(outcomes map[string]int64) Judged {
+	return Judged{Accepted: outcomes[string(Accepted)], ReportOnly: outcomes[string(policy.ReportOnly)],
+		Deferred: outcomes[string(Deferred)], Refused: outcomes[string(Refused)]}
+}
+
+// judgedByVerdict returns the counts of the verdicts by their present outcomes.
+func (s Status) judgedByVerdict() (j Judged) {
+	for verdict, n := range s.Decisions {
+		reportOnly := s.WouldRefuse[verdict]
 		j.ReportOnly += reportOnly
-		switch policy.Verdict(verdict).Outcome() {
+		switch s.outcomeOf(policy.Verdict(verdict)) {
 		case policy.Accepted:
 			j.Accepted += n - reportOnly
 		case policy.Deferred:
@@ -42,4 +53,23 @@ func JudgedOf(decisions, wouldRefuse map[string]int64) (j Judged) {
 		}
 	}
 	return j
+}
+
+// outcomeOf returns the outcome of a verdict with the present when_stale and when_not_ready.
+func (s Status) outcomeOf(v policy.Verdict) Outcome {
+	state := Stale
+	switch v {
+	case policy.VerdictStale:
+	case policy.VerdictNotReady:
+		state = NotReady
+	default:
+		return v.Outcome()
+	}
+	switch UnknownIn(state, s.WhenStale, s.WhenNotReady) {
+	case UnknownAccepted:
+		return Accepted
+	case UnknownRejected:
+		return Refused
+	}
+	return Deferred
 }

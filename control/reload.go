@@ -8,10 +8,13 @@ type Reloaded struct {
 	Changed []string `json:"changed"`
 	// Restart are the keys whose new values need a restart; the old ones are in effect.
 	Restart []string `json:"restart"`
+	// AcceptFiles are the accept files with another number of entries than before, a sentence each.
+	AcceptFiles []string `json:"accept_files"`
 }
 
 // normal replaces missing lists with empty ones.
 func (r Reloaded) normal() Reloaded {
 	r.Changed, r.Restart = append([]string{}, r.Changed...), append([]string{}, r.Restart...)
+	r.AcceptFiles = append([]string{}, r.AcceptFiles...)
 	return r
 }

@@ -32,7 +32,7 @@ type HeldRemoval struct {
 const (
 	WaitsApproval    = "approval"    // the removal guard holds it back
 	WaitsReplication = "replication" // the address may not have replicated to a domain controller or another directory
-	WaitsPass        = "pass"        // the next pass
+	WaitsPass        = "pass"        // the next pass, which judges it
 )
 
 // RemovalsDone is the result of approving or discarding removals of one directory.

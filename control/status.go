@@ -6,15 +6,21 @@ import (
 	"slices"
 	"time"
 
+	"rcpt-milter/internal/clock"
 	"rcpt-milter/policy"
 )
 
 // Time is an optional time. The zero value is null in JSON; others are RFC 3339 in UTC.
 type Time struct{ time.Time }
 
-// MarshalJSON implements json.Marshaler; the method of time.Time reads it back.
+// lastYear is the last year that RFC 3339 can write.
+const lastYear = 9999
+
+// MarshalJSON implements json.Marshaler; the method of time.Time reads it back. A year that RFC 3339 cannot write
+// is null: an account in Active Directory that expires at the end of the year 9999 does so in the year 10000 of
+// UTC, and a file may have any time. An error would leave the whole answer empty.
 func (t Time) MarshalJSON() ([]byte, error) {
-	if t.IsZero() {
+	if year := t.UTC().Year(); t.IsZero() || year < 0 || year > lastYear {
 		return []byte("null"), nil
 	}
 	return json.Marshal(t.UTC())
@@ -51,10 +57,13 @@ type StoreState string
 
 const (
 	StoreOK       StoreState = "ok"
-	StoreReadOnly StoreState = "read_only" // it answers and is not updated, for lack of disk space
+	StoreReadOnly StoreState = "read_only" // it answers and cannot be written
 	StoreDamaged  StoreState = "damaged"   // it answers what it finds, and "cannot tell" otherwise
 	StoreFailed   StoreState = "failed"    // it answers nothing
 )
+
+// Defers reports whether recipients get 451 because of the store, whatever the state of the directories.
+func (s StoreState) Defers() bool { return s == StoreDamaged || s == StoreFailed }
 
 // StoreStates has all of them.
 var StoreStates = []StoreState{StoreOK, StoreReadOnly, StoreDamaged, StoreFailed}
@@ -87,6 +96,9 @@ type Status struct {
 	WouldRefuse map[string]int64  `json:"would_refuse"` // of these, accepted only because the mode is report
 	Sessions    int               `json:"sessions"`     // open milter connections
 
+	// Outcomes count all decisions since the start by outcome. Verdicts do not: their outcome depends on
+	// when_stale and when_not_ready.
+	Outcomes map[string]int64 `json:"outcomes"`
 	// DomainDecisions are those of the domains in the configuration, since the start, by outcome.
 	DomainDecisions map[string]map[string]int64 `json:"domain_decisions"`
 
@@ -158,11 +170,12 @@ type AcceptFile struct {
 	Entries     int64    `json:"entries"`      // addresses and domains in effect
 	Domains     int64    `json:"domains"`      // of these, whole domains
 	Aliases     int64    `json:"aliases"`      // of these, domain aliases
-	State       State    `json:"state"`        // Fresh, or Stale by accept_files_max_age
+	State       State    `json:"state"`        // Fresh, or Stale by accept_files_max_age or by doubt
 	Read        Time     `json:"read"`         // time of the last good read
 	Modified    Time     `json:"modified"`     // modification time of the file at that read
 	Trouble     string   `json:"trouble"`      // why an earlier copy is in effect; empty means the file is current
 	Since       Time     `json:"since"`        // start of the trouble
+	Doubt       string   `json:"doubt"`        // why entries may be missing; empty means that none are
 	Unread      int64    `json:"unread"`       // number of invalid lines
 	UnreadLines []string `json:"unread_lines"` // the first of them, with the reason
 
@@ -170,14 +183,19 @@ type AcceptFile struct {
 	UnmatchedLines []string `json:"unmatched_lines"` // the first of each domain
 }
 
+func (f AcceptFile) inDoubt() bool { return f.Doubt != "" }
+
 // StaleText returns why a file is stale, the effect and the remedy.
 func (f AcceptFile) StaleText(now time.Time) string {
-	if f.Modified.After(now) {
-		return "modified in the future, so its age is not known: unknown recipients of its domains get 451 (when_stale); " +
-			"correct the clock, or touch the file"
+	if f.Doubt != "" {
+		return "it may lack entries: unknown recipients of all domains get 451 unless when_stale is accept; " + f.Doubt
 	}
-	return "older than accept_files_max_age: unknown recipients of its domains get 451 (when_stale); " +
-		"bring a new version, or touch the file if it is still right"
+	if _, known := clock.Elapsed(f.Modified.Time, now); !known {
+		return "modified in the future, so its age is not known: unknown recipients of its domains get 451 unless " +
+			"when_stale says otherwise; correct the clock, or touch the file"
+	}
+	return "older than accept_files_max_age: unknown recipients of its domains get 451 unless when_stale says " +
+		"otherwise; bring a new version, or touch the file if it is still right"
 }
 
 // DirectoryStatus is the state of one directory.
@@ -227,10 +245,10 @@ func (d *DirectoryStatus) USNLag() uint64 {
 	return d.HighestCommittedUSN - d.USN
 }
 
-// UpToDate reports whether the index has all changes of its controller or hub, as far as the daemon
-// knows. While they cannot be reached, they may have later ones.
+// UpToDate reports whether the index has all changes of its controller or hub, as far as a running daemon
+// knows. They may have later ones while they cannot be reached, and until the first pass after a start.
 func (d *DirectoryStatus) UpToDate() bool {
-	return d.USNLag() == 0 && d.LastError == "" && (d.Stream == nil || d.Stream.Link.Connected)
+	return d.USNLag() == 0 && d.State == Fresh && d.LastError == "" && (d.Stream == nil || d.Stream.Link.Connected)
 }
 
 // PassStatus is the result of one pass.
@@ -251,7 +269,7 @@ func (s Status) normal() Status {
 	s.WhenNotReady = cmp.Or(s.WhenNotReady, policy.FallbackTempfail)
 	s.Domains, s.Modes = present(s.Domains), present(s.Modes)
 	s.Decisions, s.WouldRefuse = present(s.Decisions), present(s.WouldRefuse)
-	s.DomainDecisions = present(s.DomainDecisions)
+	s.Outcomes, s.DomainDecisions = present(s.Outcomes), present(s.DomainDecisions)
 	s.Alarms = append([]string{}, s.Alarms...)
 	s.EmptyDomains = append([]string{}, s.EmptyDomains...)
 	s.UnparsedValues = append([]UnparsedValue{}, s.UnparsedValues...)

@@ -46,6 +46,7 @@ type TenantBackend interface {
 // TenantStatus is what a tenant sees of the daemon.
 type TenantStatus struct {
 	Host    string         `json:"host"`    // name of this host
+	Started Time           `json:"started"` // start of the daemon, where the counts begin
 	State   State          `json:"state"`   // the worst state of the domains
 	Domains []TenantDomain `json:"domains"` // by name
 }
@@ -60,6 +61,10 @@ type TenantDomain struct {
 	Empty       bool         `json:"empty"`        // enforced without an address, so its recipients get 451
 	Unknown     UnknownReply `json:"unknown"`      // what unknown recipients get now
 	WouldRefuse bool         `json:"would_refuse"` // unknown recipients are accepted only because the mode is report
+
+	// Decisions are the recipients since the start by outcome. Null means that the domain has no entry of
+	// its own in the configuration: an entry for sub-domains counts its recipients together with others.
+	Decisions map[string]int64 `json:"decisions"`
 }
 
 // TenantLookup is the reply that an address of a tenant would get.

@@ -48,7 +48,15 @@ func TestScope(t *testing.T) {
 }
 
 func TestUnknownText(t *testing.T) {
-	s := Status{WhenStale: policy.FallbackAccept}
+	s := Status{WhenStale: policy.FallbackRefuse, AcceptFiles: []AcceptFile{{File: "/fine"}}}
+	if got := s.UnknownText(Stale); !strings.Contains(got, "550") {
+		t.Errorf("without a doubt: %q", got)
+	}
+	s.AcceptFiles = append(s.AcceptFiles, AcceptFile{File: "/half", Doubt: "why"})
+	if got := s.UnknownText(Stale); !strings.Contains(got, "451") {
+		t.Errorf("an accept file in doubt: %q", got)
+	}
+	s = Status{WhenStale: policy.FallbackAccept}
 	for _, c := range []struct {
 		state State
 		want  []string

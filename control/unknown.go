@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"rcpt-milter/policy"
 )
@@ -26,6 +27,9 @@ func (s Status) UnknownText(state State) string {
 		return ""
 	case Stale:
 		key, value = "when_stale", s.WhenStale
+		if value == policy.FallbackRefuse && slices.ContainsFunc(s.AcceptFiles, AcceptFile.inDoubt) {
+			return "unknown recipients get 451 now, because an accept file may lack entries"
+		}
 	}
 	reply := map[UnknownReply]string{UnknownRejected: "still get 550", UnknownDeferred: "get 451 now",
 		UnknownAccepted: "are accepted now"}[UnknownIn(state, s.WhenStale, s.WhenNotReady)]

@@ -16,7 +16,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// backend answers the control socket.
+// backend answers requests on the control socket.
 type backend struct {
 	*daemon
 	started time.Time
@@ -27,7 +27,7 @@ var _ control.Backend = backend{}
 
 func (b backend) Status(context.Context) (control.Status, error) {
 	totals, health := b.store.Totals(), b.store.Health()
-	host, _ := os.Hostname() // empty if it has none
+	host, _ := os.Hostname() // empty if unknown
 	s := control.Status{
 		Host: host, WhenStale: b.config.Load().WhenStale, WhenNotReady: b.config.Load().WhenNotReady,
 		Version: b.version, Started: control.Time{Time: b.started},
@@ -35,7 +35,7 @@ func (b backend) Status(context.Context) (control.Status, error) {
 		Digest: totals.Digest, Domains: totals.Domains, Modes: map[string]string{},
 		Decisions:   byName(b.server.Counters().Decisions()),
 		WouldRefuse: byName(b.server.Counters().WouldRefuse()),
-		Sessions:    b.server.Sessions(), DomainDecisions: b.domains.Counts(),
+		Sessions:    b.server.Sessions(), Outcomes: b.domains.Outcomes(), DomainDecisions: b.domains.Counts(),
 		Alarms:      append(b.canaries.Alarms(), storeAlarms(health)...),
 		Directories: b.syncs.Directories(), StoreVerified: control.Time{Time: b.maintenance.verified()},
 		StoreState: control.StoreState(health.State), StoreSetAside: health.SetAside,
@@ -43,7 +43,7 @@ func (b backend) Status(context.Context) (control.Status, error) {
 	if health.Err != nil {
 		s.StoreError = health.Err.Error()
 	}
-	if !b.started.IsZero() { // zero for a stopped daemon, whose secrets this user may not read
+	if !b.started.IsZero() { // zero for a stopped daemon, whose secrets this user may be unable to read
 		b.syncs.active().warnOfSecrets(s.Directories)
 		b.syncs.expiries.addTo(s.Directories, b.now())
 		s.Listeners, s.Descriptors = b.listenerStatus(), countDescriptors()
@@ -67,7 +67,12 @@ func (b backend) Status(context.Context) (control.Status, error) {
 	}
 	ages := b.index().ages
 	for _, f := range b.files.Status() {
-		s.AcceptFiles = append(s.AcceptFiles, acceptFileOf(f, ages.state(f.Modified)))
+		state := ages.stateOf(tables.FileAge{File: f.File, Modified: f.Modified, Doubt: f.Doubt})
+		s.AcceptFiles = append(s.AcceptFiles, acceptFileOf(f, state))
+		if f.Unsaved != "" {
+			s.Alarms = append(s.Alarms, "the last good copy of accept file "+f.File+" cannot be written to disk, so the "+
+				"next start would judge the file by an older one, or by none: "+f.Unsaved)
+		}
 	}
 	s.EmptyDomains = emptyDomains(b.config.Load(), b.index(), b.files)
 	s.Confirm = b.confirmer.Load().status()
@@ -99,7 +104,8 @@ func acceptFileOf(f tables.FileStatus, state control.State) control.AcceptFile {
 	out := control.AcceptFile{File: f.File, State: state, Read: control.Time{Time: f.Read},
 		Modified: control.Time{Time: f.Modified},
 		Entries:  int64(f.Entries), Domains: int64(f.Domains), Aliases: int64(f.Aliases),
-		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Unread: int64(f.Unread), Unmatched: int64(f.Unmatched)}
+		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Doubt: f.Doubt,
+		Unread: int64(f.Unread), Unmatched: int64(f.Unmatched)}
 	for _, p := range f.Problems {
 		out.UnreadLines = append(out.UnreadLines, p.String())
 	}
@@ -109,7 +115,7 @@ func acceptFileOf(f tables.FileStatus, state control.State) control.AcceptFile {
 	return out
 }
 
-// byName converts counters by verdict to counters by name.
+// byName returns counters with the verdicts as strings.
 func byName(counts map[policy.Verdict]int64) map[string]int64 {
 	m := make(map[string]int64, len(counts))
 	for verdict, n := range counts {
@@ -118,20 +124,13 @@ func byName(counts map[policy.Verdict]int64) map[string]int64 {
 	return m
 }
 
-// notNull makes a lookup one for ordinary mail. A query without a sender is one for a bounce.
-const notNull = "lookup"
+// lookupSender is the sender of lookups. Without a sender, a query would be evaluated as one for a bounce.
+const lookupSender = "lookup"
 
 func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.LookupAnswer, error) {
-	query := policy.Query{Argument: q.Address, From: notNull}
-	if q.Client != "" {
-		client, err := netip.ParseAddr(q.Client)
-		if err != nil {
-			return control.LookupAnswer{}, fmt.Errorf("client: expected an IP address, got %q", q.Client)
-		}
-		query.Client = client
-	}
-	if q.Authenticated {
-		query.Authenticated = "lookup"
+	query, err := lookupQuery(q)
+	if err != nil {
+		return control.LookupAnswer{}, err
 	}
 	if !q.At.IsZero() {
 		return b.lookupAt(ctx, q, query)
@@ -143,8 +142,23 @@ func (b backend) Lookup(ctx context.Context, q control.LookupQuery) (control.Loo
 	return answer, b.describe(subject(d), &answer)
 }
 
-// subject returns the form of the address that was found. If none was found, it returns the
-// whole address.
+// lookupQuery returns the query of an operator for the policy.
+func lookupQuery(q control.LookupQuery) (policy.Query, error) {
+	query := policy.Query{Argument: q.Address, From: lookupSender, Lookup: true}
+	if q.Client != "" {
+		client, err := netip.ParseAddr(q.Client)
+		if err != nil {
+			return policy.Query{}, fmt.Errorf("client: expected an IP address, got %q", q.Client)
+		}
+		query.Client = client
+	}
+	if q.Authenticated {
+		query.Authenticated = "lookup"
+	}
+	return query, nil
+}
+
+// subject returns the form of the address that was found. If none was found, it returns the whole address.
 func subject(d policy.Decision) address.Address {
 	switch {
 	case !d.Match.IsZero():
@@ -155,7 +169,7 @@ func subject(d policy.Decision) address.Address {
 	return d.Address
 }
 
-// answerOf converts a decision.
+// answerOf converts a decision into the answer to a lookup.
 func answerOf(d policy.Decision) control.LookupAnswer {
 	answer := control.LookupAnswer{
 		Canonical: d.Address.String(), Domain: d.Domain, Mode: string(d.Mode),
@@ -170,14 +184,14 @@ func answerOf(d policy.Decision) control.LookupAnswer {
 	if d.Err != nil {
 		answer.Error = d.Err.Error()
 	}
-	if d.Asked && d.Freshness.File == "" { // the reason names a file
+	if d.Asked && d.Freshness.File == "" { // otherwise the reason already names the file
 		answer.Directory, answer.DirectoryState = d.Freshness.Directory, d.Freshness.State
 	}
 	return answer
 }
 
-// describe adds what the store has about an address. An error of the store is part of the
-// decision already.
+// describe adds what the store has about an address. It ignores errors of the store, which are already part of
+// the decision.
 func (b backend) describe(a address.Address, answer *control.LookupAnswer) error {
 	if a.IsZero() {
 		return nil
@@ -196,7 +210,7 @@ func (b backend) describe(a address.Address, answer *control.LookupAnswer) error
 	return nil
 }
 
-// addDetail adds owners and journal rows of an address to an answer.
+// addDetail adds the owners of an address and its journal rows to an answer.
 func addDetail(answer *control.LookupAnswer, owners []store.Owner, history []store.Event) {
 	for _, o := range owners {
 		answer.Owners = append(answer.Owners, ownerOf(o))
@@ -216,8 +230,8 @@ func ownerOf(o store.Owner) control.Owner {
 	}
 }
 
-// schemaSpelling returns the name of an attribute as the schema of Active Directory spells it.
-// The store has it in lower case.
+// schemaSpelling returns the name of an attribute in the spelling of the Active Directory schema. The store
+// keeps names in lower case.
 func schemaSpelling(attribute string) string {
 	for _, name := range []string{"proxyAddresses", "uSNChanged", "targetAddress", "userPrincipalName",
 		"otherMailbox", "msExchShadowProxyAddresses"} {

@@ -12,27 +12,27 @@ import (
 	"rcpt-milter/policy"
 )
 
-// canaries watches addresses whose presence or absence shows that something is wrong.
+// canaries watches addresses whose presence or absence indicates a fault.
 type canaries struct {
 	named atomic.Pointer[config.Canaries]
-	index func() index // in effect
+	index func() index // returns the index in effect
 	log   *slog.Logger
 
 	mu     sync.Mutex
-	raised map[address.Address]bool // a canary of refuse that is known, or one of accept that is missing
+	raised map[address.Address]bool // canaries of refuse that are known, and canaries of accept that are missing
 }
 
-// newCanaries returns canaries without addresses.
+// newCanaries returns a watch without addresses.
 func newCanaries(i func() index, log *slog.Logger) *canaries {
 	c := &canaries{index: i, log: log, raised: map[address.Address]bool{}}
 	c.Set(config.Canaries{})
 	return c
 }
 
-// Set replaces the addresses, from the next check on.
+// Set replaces the addresses. The next check uses them.
 func (c *canaries) Set(named config.Canaries) { c.named.Store(&named) }
 
-// Check logs what has changed since the last check. It runs after each pass.
+// Check logs changes since the last check. It runs after each pass.
 func (c *canaries) Check() {
 	named, index := c.named.Load(), c.index()
 	for _, a := range named.Refuse {
@@ -57,7 +57,7 @@ func (c *canaries) Check() {
 	}
 }
 
-// hasBeenRead reports whether the directories of a domain have been read.
+// hasBeenRead reports whether all directories of a domain have been read.
 func hasBeenRead(i index, domain string) bool {
 	switch i.Freshness(domain).State {
 	case policy.NotReady, policy.Widening:
@@ -67,7 +67,7 @@ func hasBeenRead(i index, domain string) bool {
 	}
 }
 
-// changed records whether a canary is raised, and reports whether that is new.
+// changed records whether a canary is raised. It reports whether that differs from the last check.
 func (c *canaries) changed(a address.Address, raised bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -93,7 +93,7 @@ func (c *canaries) Alarms() []string {
 	return alarms
 }
 
-// owners names the owners of an address.
+// owners returns the owners of an address as text.
 func (c *canaries) owners(a address.Address) string {
 	detail, err := c.index().store.Describe(a)
 	if err != nil {

@@ -18,12 +18,12 @@ import (
 	"rcpt-milter/store"
 )
 
-// Level is what a finding means for the operator.
+// Level is the severity of a finding.
 type Level int
 
 const (
 	Good    Level = iota // works
-	Warning              // works today and may not tomorrow
+	Warning              // works now, but may fail later
 	Problem              // does not work
 )
 
@@ -38,15 +38,15 @@ func (l Level) String() string {
 	return "problem"
 }
 
-// Finding is one result of a check.
+// Finding is one result of Check.
 type Finding struct {
-	Name  string // of the kind of finding, such as "certificate"; it does not change between versions
+	Name  string // kind of finding, such as "certificate"; stable between versions
 	Level Level
 	Text  string // the fact, then the remedy
-	Err   error  // the cause of a problem, with the same text; otherwise nil
+	Err   error  // cause of a problem, with the same text; nil for other levels
 }
 
-// findings passes each result of a check on as soon as it is known: a check can take minutes.
+// findings reports each result as soon as it is known, because a check can take minutes.
 type findings struct {
 	visit    func(Finding)
 	problems int
@@ -65,20 +65,20 @@ func (f *findings) problem(name string, err error) {
 	f.visit(Finding{Name: name, Level: Problem, Text: err.Error(), Err: err})
 }
 
-// CheckOptions choose what Check looks at.
+// CheckOptions determine what Check examines.
 type CheckOptions struct {
-	ConfigPath string // named in findings
+	ConfigPath string // shown in findings
 	Config     *config.Config
 	Live       bool // connect to the domain controllers
 	Now        func() time.Time
 }
 
-// Check checks a configuration, the files that it names and the store. If Live is set, it also
-// checks each domain controller. It calls visit with each finding as soon as it is known. An
-// error of Check is an ErrConfig: a file that the configuration names does not exist.
+// Check checks a configuration, the files that it names, and the store. If Live is set, it also checks each
+// domain controller. It calls visit with each finding as soon as it is known. It returns an ErrConfig if a file
+// that the configuration names does not exist.
 func Check(ctx context.Context, o CheckOptions, visit func(Finding)) error {
 	c, f := o.Config, &findings{visit: visit}
-	warnings, err := c.CheckFiles()
+	warnings, err := c.CheckFiles(filesWithCopy(c)...)
 	if errors.Is(err, config.ErrMissing) {
 		return configError{err}
 	}
@@ -103,6 +103,7 @@ func Check(ctx context.Context, o CheckOptions, visit func(Finding)) error {
 		}
 	}
 	f.checkAcceptFiles(c, o.Now)
+	f.checkExport(c.Export, c.Store.Dir)
 	f.checkStore(ctx, c)
 	if o.Live {
 		f.checkLive(ctx, c, o.Now)
@@ -110,8 +111,8 @@ func Check(ctx context.Context, o CheckOptions, visit func(Finding)) error {
 	return nil
 }
 
-// checkStore opens the store, which verifies its files, and compares addresses, objects and
-// digest with the totals. When a daemon has the store open, that daemon checks it.
+// checkStore opens the store, which verifies its files, and compares the addresses, objects and digest with the
+// totals. If a daemon has the store open, checkStore asks that daemon to verify it.
 func (f *findings) checkStore(ctx context.Context, c *config.Config) {
 	owner, own := ownerOfDir(c.Store.Dir)
 	if !own {
@@ -143,12 +144,12 @@ func (f *findings) checkStore(ctx context.Context, c *config.Config) {
 		text.Count(t.Objects, "object", "objects"), t.Digest)
 }
 
-// checkRunning has the daemon check the store that it has open.
+// checkRunning asks the running daemon to verify its store.
 func (f *findings) checkRunning(ctx context.Context, c *config.Config) {
 	client := control.NewClient(c.Control.Address)
 	if s, err := client.Status(ctx); err == nil {
 		for _, domain := range s.EmptyDomains {
-			f.warning("empty-domain", "%s", control.EmptyDomainText(domain))
+			f.warning("empty-domain", "%s", s.EmptyDomainText(domain))
 		}
 	}
 	v, err := client.Verify(ctx)
@@ -163,8 +164,8 @@ func (f *findings) checkRunning(ctx context.Context, c *config.Config) {
 	}
 }
 
-// ownerOfDir returns the owner of a directory, and whether this process is the owner. A
-// directory that cannot be read counts as its own: opening it reports the error.
+// ownerOfDir returns the owner of a directory, and whether this process runs as the owner. If the directory
+// cannot be read, it reports true: opening the directory then returns the error.
 func ownerOfDir(dir string) (owner string, own bool) {
 	info, err := os.Stat(dir)
 	if err != nil {

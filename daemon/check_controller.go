@@ -15,12 +15,12 @@ import (
 // expiryWarning is how long before an expiry a check warns.
 const expiryWarning = 30 * 24 * time.Hour
 
-// until returns the day and the distance of an end.
+// until formats the day of t and the time left until then.
 func (l *liveCheck) until(t time.Time) string {
 	return fmt.Sprintf("%s (%s)", t.In(l.now().Location()).Format("2006-01-02"), text.Age(l.now(), t))
 }
 
-// checkCertificates warns of certificates that expire soon. Dialing has verified them.
+// checkCertificates warns about certificates that expire soon. Dialing has verified them.
 func (c *controllerCheck) checkCertificates(chain []*x509.Certificate) {
 	for i, cert := range chain {
 		name, whose := cert.Subject.CommonName, "its certificate"
@@ -42,7 +42,7 @@ func (c *controllerCheck) checkCertificates(chain []*x509.Certificate) {
 	}
 }
 
-// checkAccount warns of what may prevent later binds.
+// checkAccount warns about conditions that may prevent later binds.
 func (c *controllerCheck) checkAccount() {
 	a, name := c.account, c.d.Bind.Name()
 	if a.DN == "" {
@@ -82,8 +82,7 @@ func (c *controllerCheck) checkAccount() {
 	}
 }
 
-// checkDeletedObjects reports a missing right to see deletions, with the commands that grant
-// it.
+// checkDeletedObjects reports a missing permission to read deleted objects, with the commands that grant it.
 func (c *controllerCheck) checkDeletedObjects() {
 	if c.root.DeletedVisible {
 		c.good("deleted-objects", "%s: %s may list deleted objects", c.where, c.d.Bind.Name())
@@ -97,8 +96,8 @@ func (c *controllerCheck) checkDeletedObjects() {
 				", and then: ")))
 }
 
-// checkGlobalCatalog reports a port of the Global Catalog. The schema says which attributes it
-// holds.
+// checkGlobalCatalog reports a controller URL with a Global Catalog port. It is a problem if the schema keeps
+// an address attribute out of the Global Catalog.
 func (c *controllerCheck) checkGlobalCatalog(ctx context.Context) error {
 	if !c.root.GlobalCatalog {
 		return nil
@@ -122,11 +121,11 @@ func (c *controllerCheck) checkGlobalCatalog(ctx context.Context) error {
 	return nil
 }
 
-// neededAttribute is an attribute that a feature depends on.
+// neededAttribute is an attribute that a feature needs.
 type neededAttribute struct {
 	name        string
-	vital       bool   // nothing can be read without it
-	consequence string // without the attribute
+	vital       bool   // nothing can be read without the attribute
+	consequence string // what happens without the attribute
 }
 
 func (c *controllerCheck) needs() []neededAttribute {
@@ -153,8 +152,8 @@ func (c *controllerCheck) needs() []neededAttribute {
 	return all
 }
 
-// checkAttributes reports attributes that the account cannot read. To the account, a hidden
-// attribute looks like one without values.
+// checkAttributes reports attributes that the account cannot read. A hidden attribute looks like one without
+// values.
 func (c *controllerCheck) checkAttributes(ctx context.Context) error {
 	seen, err := c.conn.Shown(ctx, "objectClass")
 	if err != nil {
@@ -186,7 +185,7 @@ func (c *controllerCheck) checkAttributes(ctx context.Context) error {
 	return nil
 }
 
-// checkBases reports entries of bases and exclude that do not exist.
+// checkBases reports entries in bases and exclude that do not exist.
 func (c *controllerCheck) checkBases(ctx context.Context) error {
 	for _, dn := range c.d.Bases {
 		switch exists, err := c.conn.Exists(ctx, dn); {

@@ -11,30 +11,29 @@ import (
 	"rcpt-milter/store"
 )
 
-// checkEmptyDomains warns of enforced domains without an address in the store, unless a
-// directory that may own one has not been read.
+// checkEmptyDomains warns about enforced domains without an address in the store. It skips a domain if a
+// directory that may own it has not been read.
 func (f *findings) checkEmptyDomains(s *store.Store, c *config.Config) {
 	for _, domain := range domainsWithoutAddress(c, tablesOf(c), s.HasDomain, s.HasDomainBelow) {
 		unread := func(d config.Directory) bool {
 			return d.MayOwn(domain) && s.Directory(d.Name).LastFull.Number == 0
 		}
 		if !slices.ContainsFunc(c.Directories, unread) {
-			f.warning("empty-domain", "%s", control.EmptyDomainText(domain))
+			f.warning("empty-domain", "%s", control.EmptyDomainText(domain, c.WhenNotReady))
 		}
 	}
 }
 
-// tablesOf reads the accept files. checkAcceptFiles reports their errors.
+// tablesOf reads the accept files, like a start of the daemon. checkAcceptFiles reports their errors.
 func tablesOf(c *config.Config) *tables.Files {
-	tables := tables.NewFiles(tables.Config{})
+	tables := tables.NewFiles(tables.Config{Copies: tables.Copies{Dir: copiesOf(c), ReadOnly: true}})
 	if p, err := tables.Prepare(c.AcceptFiles); err == nil {
 		tables.Use(p)
 	}
 	return tables
 }
 
-// noteDomain records that a directory has an address of a domain. It reports the first
-// directory that does.
+// noteDomain records that a directory has an address in a domain. It reports the first such directory.
 func (c *controllerCheck) noteDomain(a address.Address) {
 	has := func(enforced string) bool {
 		return c.d.MayOwn(a.Domain()) && (a.Domain() == enforced ||
@@ -49,8 +48,8 @@ func (c *controllerCheck) noteDomain(a address.Address) {
 	})
 }
 
-// checkUnseenDomains reports the enforced domains without an address in any directory, unless a
-// directory that may own one could not be read.
+// checkUnseenDomains reports enforced domains without an address in any directory. It skips a domain if a
+// directory that may own it could not be read.
 func (l *liveCheck) checkUnseenDomains() {
 	for _, domain := range slices.Sorted(slices.Values(l.unseenDomains)) {
 		asked := func(d config.Directory) bool { return !d.MayOwn(domain) || l.complete[d.Name] }

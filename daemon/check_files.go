@@ -18,16 +18,17 @@ func (f *findings) checkAcceptFiles(c *config.Config, now func() time.Time) {
 	for _, file := range c.AcceptFiles {
 		table, err := tables.ReadFile(file)
 		if err != nil {
-			f.problem("accept-file", fmt.Errorf("accept_files: %w", err))
+			f.problem("accept-file", fmt.Errorf("accept_files: %w%s", err, copyText(c, file)))
 			continue
 		}
 		f.checkLines(file, table)
 		if table.Len() == 0 {
 			f.problem("accept-file-empty",
-				fmt.Errorf("accept_files: %s has no entry, and looks like a file that lost its content; "+
-					"take it out of accept_files, or put an address into it", file))
+				fmt.Errorf("accept_files: %s has no entry, and looks like a file that lost its content%s; "+
+					"take it out of accept_files, or put an address into it", file, copyText(c, file)))
 			continue
 		}
+		f.checkCopy(c, file)
 		f.checkEntries(file, table, c)
 		f.checkFileAge(file, ages)
 		aliases := ""
@@ -36,6 +37,49 @@ func (f *findings) checkAcceptFiles(c *config.Config, now func() time.Time) {
 		}
 		f.good("accept-file", "accept file %s: %s, %d of them whole domains%s", file,
 			text.Count(table.Len(), "entry", "entries"), table.Domains(), aliases)
+	}
+}
+
+// copyText says that the daemon uses a copy of a file in its place, if there is one.
+func copyText(c *config.Config, file string) string {
+	if !tables.HasCopy(copiesOf(c), file) {
+		return ""
+	}
+	status, err := startWith(c, file)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("; the daemon will not start: %v", err)
+	case status.Doubt != "":
+		return "; its last good copy stays in effect, and it may lack entries: " + status.Doubt
+	}
+	return "; its last good copy stays in effect"
+}
+
+// startWith returns the state of a file after a start of the daemon.
+func startWith(c *config.Config, file string) (tables.FileStatus, error) {
+	files := tables.NewFiles(tables.Config{Copies: tables.Copies{Dir: copiesOf(c), ReadOnly: true}})
+	p, err := files.Prepare([]string{file})
+	if err != nil {
+		return tables.FileStatus{}, err
+	}
+	files.Use(p)
+	return files.Status()[0], nil
+}
+
+// checkCopy compares a file with its last good copy, like a start of the daemon.
+func (f *findings) checkCopy(c *config.Config, file string) {
+	if !tables.HasCopy(copiesOf(c), file) {
+		return
+	}
+	s, err := startWith(c, file)
+	if err != nil {
+		return // it changed since it was read
+	}
+	if s.Trouble != "" {
+		f.warning("accept-file-held", "accept_files: %s: %s", file, s.Trouble)
+	}
+	if s.Doubt != "" {
+		f.warning("accept-file-doubt", "accept_files: %s may lack entries: %s", file, s.Doubt)
 	}
 }
 
@@ -51,15 +95,25 @@ func (f *findings) checkFileAge(file string, ages fileAges) {
 	}
 }
 
-// checkLines warns of lines that are no entries.
+// checkLines warns of lines that are no entries, and of entries that are probably mistakes.
 func (f *findings) checkLines(file string, table *tables.Table) {
-	first, all := table.Problems()
-	for _, p := range first {
-		f.warning("accept-line-invalid", "accept_files: %s, %v; the line does not count", file, p)
-	}
-	if more := all - len(first); more > 0 {
-		f.warning("accept-line-invalid",
-			"accept_files: %s has %s more that do not count", file, text.Count(more, "line", "lines"))
+	for _, c := range []struct {
+		name  string
+		lines func() ([]tables.Problem, int)
+		end   string // of the warning about one line
+		more  string // end of the warning about the others
+	}{
+		{"accept-line-invalid", table.Problems, "; the line does not count", "that do not count"},
+		{"accept-line-literal", table.Literal, "", "that are taken literally"},
+		{"accept-line-action", table.Actions, "", "with such an action"},
+	} {
+		first, all := c.lines()
+		for _, p := range first {
+			f.warning(c.name, "accept_files: %s, %v%s", file, p, c.end)
+		}
+		if more := all - len(first); more > 0 {
+			f.warning(c.name, "accept_files: %s has %s more %s", file, text.Count(more, "line", "lines"), c.more)
+		}
 	}
 }
 

@@ -11,11 +11,10 @@ import (
 	"rcpt-milter/directory"
 )
 
-// routingDomain is the parent of the domains by which Exchange routes mail to mailboxes in the
-// cloud.
+// routingDomain is the parent of the domains that Exchange uses to route mail to cloud mailboxes.
 const routingDomain = "mail.onmicrosoft.com"
 
-// checkHybrid warns of a hybrid organization: recipients created in the cloud are not in the
+// checkHybrid warns about a hybrid organization: recipients that were created in the cloud are not in the
 // directory.
 func (c *controllerCheck) checkHybrid(ctx context.Context) error {
 	sign, err := c.conn.AddressUnder(ctx, routingDomain)
@@ -52,8 +51,8 @@ func (c *controllerCheck) noteForest() {
 	c.forests[key] = f
 }
 
-// checkForests reports domains of a forest that no directory reads, and mail domains of
-// Exchange that the configuration lacks.
+// checkForests reports domains of a forest that no directory reads, and mail domains of Exchange that the
+// configuration lacks.
 func (l *liveCheck) checkForests() {
 	for _, key := range slices.Sorted(maps.Keys(l.forests)) {
 		f := l.forests[key]
@@ -80,7 +79,7 @@ func (l *liveCheck) checkAccepted(by string, a directory.AcceptedDomain) {
 	}
 	mode, ours := address.LookupDomain(l.config.Domains, name)
 	switch {
-	case strings.HasSuffix(name, ".onmicrosoft.com"): // receives mail from the cloud only
+	case strings.HasSuffix(name, ".onmicrosoft.com"): // receives mail only from the cloud
 	case !ours && !a.Relay:
 		l.warning("domain-missing",
 			"directory %s: Exchange accepts mail for %s, which has no entry in domains: its recipients are not "+
@@ -93,8 +92,8 @@ func (l *liveCheck) checkAccepted(by string, a directory.AcceptedDomain) {
 	}
 }
 
-// checkNotAccepted warns of domains of the configuration that Exchange does not know. Without
-// Exchange in the forest there is nothing to compare.
+// checkNotAccepted warns about configured domains that Exchange does not know. It does nothing if the forest
+// has no Exchange.
 func (l *liveCheck) checkNotAccepted(f coveredForest) {
 	if len(f.Accepted) == 0 || len(l.forests) > 1 {
 		return

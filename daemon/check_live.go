@@ -17,27 +17,26 @@ import (
 // liveTimeout limits the check of one domain controller.
 const liveTimeout = 120 * time.Second
 
-// liveCheck is the check of all directories over the network.
+// liveCheck checks all directories over the network.
 type liveCheck struct {
 	*findings
 	config        *config.Config
 	now           func() time.Time
 	forests       map[string]coveredForest // by configuration naming context
-	unseenDomains []string                 // enforced domains without an address so far
-	complete      map[string]bool          // directories of which all objects were read
+	unseenDomains []string                 // enforced domains without a known address so far
+	complete      map[string]bool          // directories whose objects were all read
 
 	coverage coverage
 }
 
-// coveredForest is a forest, and the domains of it that directories read.
+// coveredForest is a forest, and those of its domains that directories read.
 type coveredForest struct {
 	directory.Forest
-	reportedBy string   // the first directory of the forest
+	reportedBy string   // first directory in the forest
 	covered    []string // naming contexts
 }
 
-// checkLive connects to every domain controller of every directory, and checks what a pass
-// depends on.
+// checkLive connects to every domain controller of every directory and checks the conditions for a pass.
 func (f *findings) checkLive(ctx context.Context, c *config.Config, now func() time.Time) {
 	nowhere := func(string) bool { return false }
 	l := &liveCheck{findings: f, config: c, now: now, forests: map[string]coveredForest{}, complete: map[string]bool{},
@@ -70,8 +69,7 @@ func (f *findings) checkLive(ctx context.Context, c *config.Config, now func() t
 	l.checkCoverage()
 }
 
-// controllerURLs returns the domain controllers of a directory as listed, or as discovered in
-// DNS.
+// controllerURLs returns the domain controllers of a directory, as listed or as discovered in DNS.
 func (l *liveCheck) controllerURLs(ctx context.Context, d config.Directory) []string {
 	if d.Discover == "" {
 		return d.URLs
@@ -89,12 +87,12 @@ func (l *liveCheck) controllerURLs(ctx context.Context, d config.Directory) []st
 	return urls
 }
 
-// controllerCheck is the check of one domain controller.
+// controllerCheck checks one domain controller.
 type controllerCheck struct {
 	*liveCheck
 	d     config.Directory
 	url   string
-	where string // begins each finding
+	where string // prefix of each finding
 
 	conn    *directory.Conn
 	root    directory.Root
@@ -102,8 +100,8 @@ type controllerCheck struct {
 	forest  directory.Forest
 }
 
-// check connects, verifies the certificate, binds, and checks what a pass depends on. What all
-// controllers of a domain have in common is checked at the first only.
+// check connects, verifies the certificate, binds, and checks the conditions for a pass. If first is not set,
+// it skips what all controllers of a domain have in common.
 func (c *controllerCheck) check(whole context.Context, first bool) (err error) {
 	ctx, cancel := context.WithTimeout(whole, liveTimeout)
 	defer cancel()
@@ -120,6 +118,7 @@ func (c *controllerCheck) check(whole context.Context, first bool) (err error) {
 		c.root.InvocationID, c.root.HighestCommittedUSN)
 	c.checkName(addresses)
 	c.checkClock()
+	c.checkSynchronized()
 	c.checkCertificates(c.conn.Certificates())
 	if c.account, err = c.conn.Account(ctx); err != nil {
 		return err
@@ -160,8 +159,8 @@ func (c *controllerCheck) resolve(ctx context.Context) []string {
 	return addresses
 }
 
-// checkName warns of a name that may stand for several controllers. Each change of the
-// controller costs a full pass.
+// checkName warns about a name that may resolve to several controllers. Each change of the controller requires
+// a full pass.
 func (c *controllerCheck) checkName(addresses []string) {
 	u, err := url.Parse(c.url)
 	if err != nil || len(addresses) < 2 || strings.EqualFold(u.Hostname(), c.root.DNSHostName) ||
@@ -175,7 +174,7 @@ func (c *controllerCheck) checkName(addresses []string) {
 		c.where, len(addresses), c.root.DNSHostName)
 }
 
-// maxSkew is the clock skew that Kerberos accepts (RFC 4120 section 1.6).
+// maxSkew is the clock skew that Kerberos tolerates (RFC 4120 section 1.6).
 const maxSkew = 5 * time.Minute
 
 func (c *controllerCheck) checkClock() {
@@ -192,5 +191,14 @@ func (c *controllerCheck) checkClock() {
 		c.warning("clock",
 			"%s: its clock and ours differ by %s; set both by NTP, or times in the journal mislead", c.where,
 			text.Duration(skew.Abs()))
+	}
+}
+
+// checkSynchronized warns about a controller that may lack objects.
+func (c *controllerCheck) checkSynchronized() {
+	if c.root.Unsynchronized {
+		c.warning("not-synchronized", "%s: the controller has not replicated from its partners since it was started, "+
+			"promoted or restored (isSynchronized is FALSE), so only a daemon that has read this database last reads it; "+
+			"check its replication", c.where)
 	}
 }

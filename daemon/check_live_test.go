@@ -12,7 +12,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// checker returns a check of a controller, and its findings as level:name.
+// checker returns a check of a controller, and a function that returns its findings.
 func checker() (*controllerCheck, func() []Finding) {
 	var found []Finding
 	live := &liveCheck{findings: &findings{visit: func(f Finding) { found = append(found, f) }},
@@ -22,7 +22,7 @@ func checker() (*controllerCheck, func() []Finding) {
 		func() []Finding { return found }
 }
 
-// levelNames returns findings as level:name, separated by blanks.
+// levelNames formats findings as level:name, separated by blanks.
 func levelNames(all []Finding) string {
 	var names []string
 	for _, f := range all {
@@ -39,7 +39,7 @@ func TestCheckCertificates(t *testing.T) {
 		name  string
 		chain []*x509.Certificate
 		want  string   // level:name
-		names []string // in the last finding
+		names []string // expected in the last finding
 	}{
 		{"good", []*x509.Certificate{cert("dc1", 400*day), cert("CA", 400*day)}, "ok:certificate",
 			[]string{`"dc1"`, "2027-04-08 (in 400 days)"}},
@@ -71,7 +71,7 @@ func TestCheckClockNameAndAccount(t *testing.T) {
 		name  string
 		make  func(*controllerCheck)
 		want  string // level:name
-		value string // that the finding names
+		value string // expected in the finding
 	}{
 		{"clock right", func(c *controllerCheck) { c.root.Now = noon.Add(-time.Second); c.checkClock() }, "", ""},
 		{"clock unknown", func(c *controllerCheck) { c.checkClock() }, "", ""},
@@ -81,6 +81,9 @@ func TestCheckClockNameAndAccount(t *testing.T) {
 			c.root.Now, c.d.Bind.Keytab = noon.Add(time.Hour), "/k"
 			c.checkClock()
 		}, "problem:clock", "Kerberos"},
+		{"not synchronized", func(c *controllerCheck) { c.root.Unsynchronized = true; c.checkSynchronized() },
+			"warning:not-synchronized", "check its replication"},
+		{"synchronized", func(c *controllerCheck) { c.checkSynchronized() }, "", ""},
 		{"one address", func(c *controllerCheck) { c.url = "ldaps://ad.x.test"; c.checkName([]string{"192.0.2.1"}) }, "",
 			""},
 		{"several addresses", func(c *controllerCheck) {
@@ -117,7 +120,7 @@ func TestCheckClockNameAndAccount(t *testing.T) {
 	}
 }
 
-// TestCheckGlobalCatalog: the schema decides whether a port of the Global Catalog lacks the
+// TestCheckGlobalCatalog checks that the schema determines whether a Global Catalog port is reported as lacking
 // addresses.
 func TestCheckGlobalCatalog(t *testing.T) {
 	for _, c := range []struct {

@@ -18,27 +18,27 @@ import (
 )
 
 const (
-	// objectsTimeout limits the reading of all objects of one directory.
+	// objectsTimeout limits reading all objects of one directory.
 	objectsTimeout = 10 * time.Minute
-	// maxNamed limits the objects or values that one kind of finding names.
+	// maxNamed limits the objects or values that one finding lists.
 	maxNamed = 20
-	// maxPlaces limits the containers that a finding names.
+	// maxPlaces limits the containers that one finding lists.
 	maxPlaces = 5
 )
 
-// objectsCheck examines all objects of a directory like a full pass.
+// objectsCheck examines all objects of a directory, as a full pass does.
 type objectsCheck struct {
 	*controllerCheck
 	rules   mirror.Rules
 	seen    int
-	unread  []string // the first values that need correction
+	unread  []string // first values that need correction
 	unreads int      // number of values that need correction
-	hidden  []string // the first objects that hide uSNChanged
-	hiding  places   // all objects that hide uSNChanged
+	hidden  []string // first objects whose uSNChanged is hidden
+	hiding  places   // all objects whose uSNChanged is hidden
 }
 
-// checkObjects reads all objects. It reports values that need correction and objects that hide
-// uSNChanged. It records which domains have addresses, and which recipients are outside bases.
+// checkObjects reads all objects. It reports values that need correction, and objects whose uSNChanged is
+// hidden. It records which domains have addresses, and which recipients are outside the bases.
 func (c *controllerCheck) checkObjects(ctx context.Context) error {
 	o := &objectsCheck{controllerCheck: c, rules: rulesOf(c.d), hiding: places{}}
 	limited, cancel := context.WithTimeout(ctx, objectsTimeout)
@@ -112,18 +112,18 @@ func (o *objectsCheck) report() {
 	}
 }
 
-// coverage are the recipients inside and outside the bases of all directories.
+// coverage records the recipients inside and outside the bases of all directories.
 type coverage struct {
-	inside  map[address.Address]bool // of our domains; nil if no directory has bases or exclude
+	inside  map[address.Address]bool // addresses in our domains; nil if no directory has bases or exclude
 	outside []outsider
 }
 
-// outsider is an object outside the bases of its directory that has addresses of our domains.
+// outsider is an object outside the bases of its directory that owns addresses in our domains.
 type outsider struct {
-	where     string // begins each finding
+	where     string // prefix of each finding
 	dn, class string
 	excluded  bool
-	addresses []address.Address // of our domains
+	addresses []address.Address // in our domains
 }
 
 // newCoverage returns an empty coverage.
@@ -152,8 +152,8 @@ func (o *objectsCheck) noteOutside(dn string, e mirror.Examined) {
 	}
 }
 
-// checkCoverage reports recipients of our domains that no directory covers. Public folders come
-// first, because most of them are in a container of their own.
+// checkCoverage reports recipients in our domains that no directory covers. It lists public folders first,
+// because most of them are in a container of their own.
 func (l *liveCheck) checkCoverage() {
 	type group struct{ folders, others, excluded places }
 	groups := map[string]*group{}
@@ -196,7 +196,7 @@ func (l *liveCheck) checkCoverage() {
 	}
 }
 
-// places counts objects by container, with one example for each.
+// places counts objects by container, and keeps one example of each.
 type places map[string]*place
 
 type place struct {
@@ -219,7 +219,7 @@ func (p places) total() int {
 	return n
 }
 
-// String lists the containers by count.
+// String lists the containers, most objects first.
 func (p places) String() string {
 	names := slices.SortedFunc(maps.Keys(p), func(a, b string) int {
 		return cmp.Or(p[b].count-p[a].count, strings.Compare(a, b))

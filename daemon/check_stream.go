@@ -14,8 +14,8 @@ import (
 // streamTimeout limits the check of one stream.
 const streamTimeout = 15 * time.Second
 
-// checkStreams connects to the engine of each stream, and reads the state of each directory that comes
-// from one. An engine inside a daemon can be reached by that daemon only, so it is left out.
+// checkStreams connects to the engine of each stream, and reads the state of each directory that comes from a
+// stream. It skips an engine inside a daemon, because only that daemon can reach it.
 func (l *liveCheck) checkStreams(ctx context.Context) {
 	for _, d := range l.config.Directories {
 		if d.Stream == nil || d.Stream.Embedded() {

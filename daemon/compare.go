@@ -12,8 +12,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// Compare compares one directory after the other, because each is read at full speed. An error
-// in one directory does not stop the others.
+// Compare compares one directory after the other, because each is read at full speed. After an error in one
+// directory it continues with the next.
 func (b backend) Compare(ctx context.Context, q control.CompareQuery, tell func(control.CompareEvent) error) error {
 	syncers, err := b.syncs.syncersNamed(q.Directory)
 	if err != nil {
@@ -28,7 +28,7 @@ func (b backend) Compare(ctx context.Context, q control.CompareQuery, tell func(
 		} else {
 			err = c.compareRetired(ctx)
 		}
-		if c.sendErr != nil { // the client is gone
+		if c.sendErr != nil { // the client disconnected
 			return c.sendErr
 		}
 		c.done.Name, c.done.Seconds = c.name, b.now().Sub(began).Seconds()
@@ -43,17 +43,17 @@ func (b backend) Compare(ctx context.Context, q control.CompareQuery, tell func(
 	return errors.Join(failed...)
 }
 
-// directoryComparison is the comparison of one directory for the control socket.
+// directoryComparison compares one directory for a client of the control socket.
 type directoryComparison struct {
 	backend
 	name     string
 	tell     func(control.CompareEvent) error
 	done     control.ComparedDirectory
-	sendErr  error     // of tell
-	reported time.Time // the time of the last progress event
+	sendErr  error     // error of tell
+	reported time.Time // time of the last progress event
 }
 
-// compareMirror compares a directory of the configuration.
+// compareMirror compares a configured directory.
 func (c *directoryComparison) compareMirror(ctx context.Context, m *mirror.Mirror) error {
 	result, err := m.Compare(ctx, c.progress, c.difference)
 	c.done.DomainController, _ = c.fleet.controllerName(c.name, result.Controller)
@@ -66,7 +66,7 @@ func (c *directoryComparison) compareMirror(ctx context.Context, m *mirror.Mirro
 	return err
 }
 
-// compareRetired reports each address that the index still has of a retired directory.
+// compareRetired reports all addresses of a retired directory that are still in the index.
 func (c *directoryComparison) compareRetired(ctx context.Context) error {
 	return c.store.Owners(c.name, func(a address.Address, guid store.GUID, _ bool) error {
 		if ctx.Err() != nil {
@@ -95,8 +95,8 @@ func (c *directoryComparison) send(d control.Difference) error {
 	return c.sendErr
 }
 
-// progress sends an event from time to time. It ignores errors, because ctx ends with the
-// client.
+// progress sends a progress event if the last one is old enough. It ignores errors, because ctx ends when the
+// client disconnects.
 func (c *directoryComparison) progress(objects int) {
 	if now := c.now(); now.Sub(c.reported) >= progressInterval {
 		c.reported = now

@@ -11,14 +11,14 @@ import (
 
 // Causes of a difference between a table and the index.
 const (
-	TableUnknown = "unknown"  // not in the index, and not in the journal
-	TableRemoved = "removed"  // the last owner lost it
+	TableUnknown = "unknown"  // in neither the index nor the journal
+	TableRemoved = "removed"  // removed from the index
 	TableListed  = "listed"   // accepted by the configuration or by another file
 	TableAlways  = "always"   // in always_accept
 	TableNotOurs = "not-ours" // in a domain that is not judged
-	TableDomain  = "domain"   // the table accepts a whole domain
-	TableAlias   = "alias"    // the table maps a whole domain to another one; the configuration does not
-	TableCovered = "covered"  // the table has the whole domain instead
+	TableDomain  = "domain"   // the entry accepts a whole domain
+	TableAlias   = "alias"    // the entry maps a whole domain to another one, but the configuration does not
+	TableCovered = "covered"  // the table accepts the whole domain instead
 	TableMissing = "missing"  // not in the table
 	TableError   = "error"    // the daemon reports an internal error
 )
@@ -28,14 +28,13 @@ type TableDifference struct {
 	Address string       `json:"address"`
 	InTable bool         `json:"in_table"`
 	InIndex bool         `json:"in_index"`
-	Line    int          `json:"line"`    // of the table; 0 if it is not there
+	Line    int          `json:"line"`    // line in the table; 0 if it is not in the table
 	Cause   string       `json:"cause"`   // one of the constants above
-	Removed control.Time `json:"removed"` // of TableRemoved
-	Entry   string       `json:"entry"`   // of TableListed, what accepts it; of TableAlias, the targets
+	Removed control.Time `json:"removed"` // set for TableRemoved
+	Entry   string       `json:"entry"`   // for TableListed, the entry that accepts it; for TableAlias, the targets
 }
 
-// Because returns the cause in words. A function returns a time in words. The result is not
-// escaped.
+// Because returns the cause in words. The function at formats a time. The result is not escaped.
 func (d TableDifference) Because(at func(control.Time) string) string {
 	switch d.Cause {
 	case TableUnknown:
@@ -60,26 +59,26 @@ func (d TableDifference) Because(at func(control.Time) string) string {
 	}
 }
 
-// matters reports whether the table changes what happens to mail for the address.
+// matters reports whether the difference affects mail for the address.
 func (d TableDifference) matters() bool {
 	return d.Cause != TableAlways && d.Cause != TableNotOurs && d.Cause != TableCovered
 }
 
-// ComparedTable is the result of a comparison.
+// ComparedTable is the result of CompareTable.
 type ComparedTable struct {
 	File        string   `json:"file"`
-	Entries     int      `json:"entries"`      // of the table
-	Recipients  int      `json:"recipients"`   // of the index, in judged domains
+	Entries     int      `json:"entries"`      // entries in the table
+	Recipients  int      `json:"recipients"`   // recipients in the index, in judged domains
 	Common      int      `json:"common"`       // in both
-	TableOnly   int      `json:"table_only"`   // those that matter
-	IndexOnly   int      `json:"index_only"`   // those that matter
+	TableOnly   int      `json:"table_only"`   // differences that matter
+	IndexOnly   int      `json:"index_only"`   // differences that matter
 	Unjudged    int      `json:"unjudged"`     // entries in domains that are not judged
-	Unread      int      `json:"unread"`       // number of lines that are no entries
+	Unread      int      `json:"unread"`       // number of lines that are not valid entries
 	UnreadLines []string `json:"unread_lines"` // the first of these lines
 	Equal       bool     `json:"equal"`
 }
 
-// tableComparison merges a table and the index, which are both sorted by text.
+// tableComparison merges a table with the index. Both are sorted by text.
 type tableComparison struct {
 	ctx   context.Context
 	from  Reader
@@ -88,12 +87,12 @@ type tableComparison struct {
 	done  ComparedTable
 
 	next func() (string, int, bool)
-	key  string // the current key of the table; empty at the end
+	key  string // current key of the table; empty at the end
 	line int
 }
 
-// CompareTable compares a table that was read from a file with the index. It calls show with
-// each difference, in the order of the addresses.
+// CompareTable compares a table that was read from a file with the index. It calls show with each difference,
+// in the order of addresses.
 func CompareTable(ctx context.Context, from Reader, file string, table *tables.Table,
 	show func(TableDifference) error) (ComparedTable, error) {
 	c := tableComparison{ctx: ctx, from: from, table: table, show: show}
@@ -116,7 +115,7 @@ func (c *tableComparison) run() error {
 	err := c.from.Export(c.ctx, control.ExportQuery{}, func(e control.ExportEvent) error {
 		for _, r := range e.Recipients {
 			if r.Source != control.SourceIndex {
-				continue // a list entry does not need to be in the index
+				continue // entries of lists need not be in the index
 			}
 			if err := c.recipient(r.Address); err != nil {
 				return err
@@ -138,8 +137,8 @@ func (c *tableComparison) run() error {
 // compareProbe is a local part that no recipient has.
 const compareProbe = "rcpt-milter-compare-probe"
 
-// alias compares a domain alias. The answer about an unknown recipient shows whether the daemon
-// has the alias.
+// alias compares a domain alias. The answer to a lookup of an unknown recipient shows whether the daemon has
+// the alias.
 func (c *tableComparison) alias(domain string, targets []string) error {
 	l, err := c.from.Lookup(c.ctx, control.LookupQuery{Address: compareProbe + "@" + domain})
 	if err != nil {
@@ -166,7 +165,7 @@ func (c *tableComparison) advance() {
 	c.key, c.line, _ = c.next()
 }
 
-// recipient compares a recipient of the index with the keys of the table up to it.
+// recipient compares a recipient in the index with all keys of the table up to it.
 func (c *tableComparison) recipient(address string) error {
 	c.done.Recipients++
 	for c.key != "" && c.key < address {
@@ -189,7 +188,7 @@ func (c *tableComparison) recipient(address string) error {
 	return c.shown(d)
 }
 
-// tableOnly classifies a key that the index does not have.
+// tableOnly classifies a key that is not in the index.
 func (c *tableComparison) tableOnly() error {
 	d := TableDifference{Address: c.key, InTable: true, Line: c.line}
 	asked := c.key
@@ -201,7 +200,8 @@ func (c *tableComparison) tableOnly() error {
 		return err
 	}
 	switch {
-	case l.JudgedAs != "" && len(l.Owners) > 0 && d.Cause != TableDomain: // in the index by the target of an alias
+	case len(l.Owners) > 0 && d.Cause != TableDomain && (l.JudgedAs != "" || l.Matched != "" && l.Matched != l.Canonical):
+		// in the index under the target of an alias, or without its extension or tag
 		c.done.Common++
 		c.advance()
 		return nil

@@ -12,7 +12,7 @@ import (
 	tables "rcpt-milter/postfix/table"
 )
 
-// fakeIndex is a daemon with an index and a verdict for each address that the index lacks.
+// fakeIndex is a daemon with an index, and with a verdict for each address that is not in the index.
 type fakeIndex struct {
 	Reader
 	recipients []string
@@ -20,7 +20,7 @@ type fakeIndex struct {
 }
 
 func (f fakeIndex) Export(_ context.Context, _ control.ExportQuery, tell func(control.ExportEvent) error) error {
-	all := []control.Recipient{{Address: "jim@corp.example", Source: control.SourceAccept}} // no part of the index
+	all := []control.Recipient{{Address: "jim@corp.example", Source: control.SourceAccept}} // not in the index
 	for _, address := range f.recipients {
 		all = append(all, control.Recipient{Address: address, Source: control.SourceIndex})
 	}
@@ -33,12 +33,14 @@ func (f fakeIndex) Lookup(_ context.Context, q control.LookupQuery) (control.Loo
 
 func TestTableComparison(t *testing.T) {
 	answers := map[string]control.LookupAnswer{
-		"b@corp.example":           {Verdict: "unknown"},
-		"gone@corp.example":        {Verdict: "unknown", Removed: before(0)},
-		"postmaster@corp.example":  {Verdict: "always"},
-		"x@elsewhere.example":      {Verdict: "not-ours"},
-		"broken@corp.example":      {Verdict: "error"},
-		"a@alias.example":          {Verdict: "known", JudgedAs: "a@corp.example", Owners: make([]control.Owner, 1)},
+		"b@corp.example":          {Verdict: "unknown"},
+		"gone@corp.example":       {Verdict: "unknown", Removed: before(0)},
+		"postmaster@corp.example": {Verdict: "always"},
+		"x@elsewhere.example":     {Verdict: "not-ours"},
+		"broken@corp.example":     {Verdict: "error"},
+		"a@alias.example":         {Verdict: "known", JudgedAs: "a@corp.example", Owners: make([]control.Owner, 1)},
+		"a+x@corp.example": {Verdict: "known", Canonical: "a+x@corp.example", Matched: "a@corp.example",
+			Owners: make([]control.Owner, 1)},
 		"@whole.example":           {Verdict: "unknown"},
 		"@foreign.example":         {Verdict: "not-ours"},
 		"@configured.example":      {Verdict: "unknown", AliasedBy: "domain_aliases"},
@@ -65,6 +67,7 @@ func TestTableComparison(t *testing.T) {
 		{"not judged", "", "x@elsewhere.example @foreign.example", nil, "0 0 0 2"},
 		{"internal error", "", "broken@corp.example", []string{"broken@corp.example error"}, "0 1 0 0"},
 		{"known by an alias", "", "a@alias.example", nil, "1 0 0 0"},
+		{"known without its extension", "a@corp.example", "a+x@corp.example a@corp.example", nil, "2 0 0 0"},
 		{"whole domain", "a@whole.example", "@whole.example", []string{"@whole.example domain"}, "0 1 0 0"},
 		{"aliases", "", "@configured.example=@corp.example @not-configured.example=@corp.example " +
 			"@elsewhere-alias.example=@corp.example",

@@ -12,16 +12,16 @@ import (
 	"rcpt-milter/policy"
 )
 
-// directoryConfirmer asks the directories of one configuration about recipients. The zero value
-// asks none.
+// directoryConfirmer searches the directories of one configuration for recipients. The zero value searches
+// none.
 type directoryConfirmer struct {
-	*mirror.Confirmer // nil if off
+	*mirror.Confirmer // nil if confirm is off
 	config            config.Confirm
 	directories       directorySet
 }
 
-// prepareConfirmer creates the confirmer of a configuration. A confirmer that would not change
-// stays, and so do its connections.
+// prepareConfirmer creates the confirmer of a configuration. It reuses the active confirmer and its connections
+// if nothing would change.
 func (d *daemon) prepareConfirmer(c config.Confirm, directories directorySet) (directoryConfirmer, error) {
 	now := *d.confirmer.Load()
 	if c == now.config && slices.EqualFunc(directories, now.directories, sameDirectory) {
@@ -47,7 +47,7 @@ func sameDirectory(a, b syncedDirectory) bool {
 	return a.Mirror == b.Mirror && reflect.DeepEqual(a.config, b.config)
 }
 
-// applyConfirmer makes a prepared confirmer take effect.
+// applyConfirmer activates a prepared confirmer.
 func (d *daemon) applyConfirmer(next directoryConfirmer) {
 	before := d.confirmer.Swap(&next)
 	if before.Confirmer == next.Confirmer {
@@ -58,12 +58,12 @@ func (d *daemon) applyConfirmer(next directoryConfirmer) {
 	d.confirmWorkers.Add(without(new, old)...)
 }
 
-// without returns the runners of all that are not in others.
+// without returns the runners in all that are not in others.
 func without(all, others []mirror.Runner) []mirror.Runner {
 	return slices.DeleteFunc(slices.Clone(all), func(r mirror.Runner) bool { return slices.Contains(others, r) })
 }
 
-// policy returns the confirmer for a policy, which expects nil for none.
+// policy returns the confirmer for a policy. It returns a nil interface if confirm is off.
 func (c directoryConfirmer) policy() policy.Confirmer {
 	if c.Confirmer == nil {
 		return nil
@@ -71,7 +71,7 @@ func (c directoryConfirmer) policy() policy.Confirmer {
 	return policyConfirmer{c.Confirmer}
 }
 
-// policyConfirmer converts the answers of a mirror.Confirmer.
+// policyConfirmer converts the results of a mirror.Confirmer.
 type policyConfirmer struct{ *mirror.Confirmer }
 
 func (c policyConfirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (policy.Entry, error) {
@@ -79,7 +79,7 @@ func (c policyConfirmer) Confirm(ctx context.Context, a address.Address, suspect
 	return policy.Entry{Known: found.Known, InternalOnly: found.InternalOnly}, err
 }
 
-// status returns nil if the confirmer is off.
+// status returns the status of the confirmer, or nil if it is off.
 func (c directoryConfirmer) status() *control.ConfirmStatus {
 	if c.Confirmer == nil {
 		return nil
@@ -97,7 +97,7 @@ func (c directoryConfirmer) status() *control.ConfirmStatus {
 	return s
 }
 
-// findForEdge asks the directories of this hub for an edge.
+// findForEdge searches the directories of this hub on behalf of an edge.
 func (d *daemon) findForEdge(ctx context.Context, a address.Address) (found, internalOnly bool, err error) {
 	c := d.confirmer.Load().Confirmer
 	if c == nil {
@@ -106,14 +106,14 @@ func (d *daemon) findForEdge(ctx context.Context, a address.Address) (found, int
 	entry, err := c.Confirm(ctx, a, false)
 	if err == nil && entry.Known {
 		if own, err := d.index().Lookup(a); err == nil && !own.Known {
-			d.wake(a.Domain()) // a pass publishes it to all edges
+			d.wake(a.Domain()) // the pass publishes the address to all edges
 		}
 	}
 	return entry.Known, entry.InternalOnly, err
 }
 
-// wake starts a pass of the directories that may own a domain. It is called when a directory
-// has confirmed a recipient that the index does not have.
+// wake starts a pass of each directory that may own a domain. It is called after a directory has confirmed a
+// recipient that is not in the index.
 func (set directorySet) wake(domain string) {
 	for _, d := range set {
 		if d.config.MayOwn(domain) {

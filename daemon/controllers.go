@@ -15,8 +15,7 @@ import (
 	"rcpt-milter/mirror"
 )
 
-// controllers returns the listed domain controllers of a directory, or a function that
-// discovers them in DNS.
+// controllers returns the listed domain controllers of a directory, or a function that discovers them in DNS.
 func controllers(d config.Directory) (listed []mirror.Candidate, discover func(context.Context) ([]mirror.Candidate,
 	error)) {
 	if d.Discover == "" {
@@ -38,7 +37,7 @@ func candidatesAt(d config.Directory, urls []string) []mirror.Candidate {
 		all = append(all, mirror.Candidate{
 			Name: at, Host: host, View: view,
 			Dial: func(ctx context.Context) (mirror.Source, error) {
-				// A nil *Conn must not become a Source that is not nil.
+				// Do not return a nil *Conn as a non-nil Source.
 				conn, err := directory.Dial(ctx, controllerConfig(d, at))
 				if err != nil {
 					return nil, err
@@ -50,7 +49,7 @@ func candidatesAt(d config.Directory, urls []string) []mirror.Candidate {
 	return all
 }
 
-// controllerConfig returns how to connect to a domain controller of a directory.
+// controllerConfig returns the configuration of a connection to a domain controller.
 func controllerConfig(d config.Directory, url string) directory.Config {
 	c := directory.Config{
 		URL: url, BindDN: d.Bind.DN, Keytab: d.Bind.Keytab, Principal: d.Bind.Principal,
@@ -62,8 +61,8 @@ func controllerConfig(d config.Directory, url string) directory.Config {
 	return c
 }
 
-// secretDigest returns a function whose result changes with the password or the keytab. The
-// result does not reveal the secret.
+// secretDigest returns a function whose result changes with the password or the keytab. The result does not
+// reveal the secret.
 func secretDigest(b config.Bind) func() string {
 	read := directory.PasswordFile(b.PasswordFile)
 	if b.Keytab != "" {
@@ -79,8 +78,8 @@ func secretDigest(b config.Bind) func() string {
 	}
 }
 
-// checkSecret returns an error if the password file or the keytab of a directory cannot be used
-// for a bind, or the files of its stream for a connection.
+// checkSecret returns an error if a directory has a password file or keytab that is unusable for a bind, or
+// stream files that are unusable for a connection.
 func checkSecret(d config.Directory) (err error) {
 	if d.Stream != nil {
 		err = checkStreamFiles(*d.Stream)
@@ -95,7 +94,7 @@ func checkSecret(d config.Directory) (err error) {
 	return nil
 }
 
-// streamSecret is secretDigest for the credentials of a stream.
+// streamSecret is like secretDigest, for the credentials of a stream.
 func streamSecret(s config.Stream) func() string {
 	if s.CredentialsFile == "" {
 		return nil
@@ -110,10 +109,10 @@ func streamSecret(s config.Stream) func() string {
 	}
 }
 
-// maxCredentials is the largest credentials file of a stream in bytes.
+// maxCredentials limits the size of a stream's credentials file, in bytes.
 const maxCredentials = 64 << 10
 
-// checkStreamFiles returns an error if the files of a stream cannot be used for a connection.
+// checkStreamFiles returns an error if the files of a stream are unusable for a connection.
 func checkStreamFiles(s config.Stream) error {
 	if s.CredentialsFile != "" {
 		if _, err := files.Read(s.CredentialsFile, "credentials", maxCredentials); err != nil {
@@ -124,8 +123,8 @@ func checkStreamFiles(s config.Stream) error {
 	return err
 }
 
-// warnOfSecrets adds a warning to the status of each directory whose next bind must fail. No
-// pass fails while the connection lasts.
+// warnOfSecrets adds a warning to each directory whose next bind will fail. Passes do not fail while the
+// current connection lasts.
 func (set directorySet) warnOfSecrets(directories []control.DirectoryStatus) {
 	for _, d := range set {
 		at := slices.IndexFunc(directories, func(s control.DirectoryStatus) bool { return s.Name == d.Name() })
@@ -134,7 +133,7 @@ func (set directorySet) warnOfSecrets(directories []control.DirectoryStatus) {
 		}
 		if err := checkSecret(d.config); err != nil {
 			directories[at].Warnings = append(directories[at].Warnings,
-				"the connection that exists stays, and no other can be made: "+err.Error())
+				"the current connection stays, but no new one can be made: "+err.Error())
 		}
 	}
 }

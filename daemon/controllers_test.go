@@ -11,7 +11,7 @@ import (
 	"rcpt-milter/directory"
 )
 
-// TestDefaultAddressAttributes: the file and package directory have the same default.
+// TestDefaultAddressAttributes checks that config and package directory have the same default.
 func TestDefaultAddressAttributes(t *testing.T) {
 	c, err := config.Parse("config.yaml", []byte(`
 listen: inet:127.0.0.1:8890
@@ -29,7 +29,7 @@ directories:
 	}
 }
 
-// TestKeytabAsSecret: a keytab changes like a password.
+// TestKeytabAsSecret checks that a changed keytab is detected like a changed password.
 func TestKeytabAsSecret(t *testing.T) {
 	keytab := filepath.Join(t.TempDir(), "svc.keytab")
 	write := func(text string) {

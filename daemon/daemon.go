@@ -1,9 +1,20 @@
-// Package daemon is what "rcpt-milter serve" runs. It creates the parts from a configuration,
-// starts, reloads and stops them, and answers the control socket. It also reads the store of a
-// stopped daemon, and checks a configuration with everything that it names.
+// Package daemon implements "rcpt-milter serve". It creates the parts from a configuration, starts, reloads and
+// stops them, and answers requests on the control socket. It also reads the store of a stopped daemon, and
+// checks a configuration with everything that it names.
 //
 // Serve, OpenStopped, Check and CompareTable are its entry points. They print nothing and know
 // no command line: they return values, and errors that may be an ErrConfig.
+//
+// # Reading order
+//
+//  1. serve.go, start.go, daemon.go: a daemon is made, runs and stops.
+//  2. policy.go, index.go: the policy, and how it asks store and mirror.
+//  3. mirrors.go, directories.go: the mirrors of the directories.
+//  4. reload.go: a changed configuration.
+//  5. backend.go, service.go: the answers on the control socket.
+//  6. states.go, watchdog.go, maintenance.go: what runs besides.
+//  7. export.go, fleet.go, link.go, publisher.go, follower.go: exported tables, fleets.
+//  8. stopped.go, check.go: commands without a daemon.
 package daemon
 
 import (
@@ -33,17 +44,17 @@ import (
 	"rcpt-milter/store"
 )
 
-// drainTimeout is how long open sessions may continue after the daemon is asked to stop. New
-// connections wait in the queue of the socket for the next daemon. This time and the start of
-// the next daemon must stay below Postfix's milter command timeout, for which the documents
-// recommend 10 s. A recipient is answered in well under a second.
+// drainTimeout is how long open sessions may continue after the daemon is asked to stop. New connections wait
+// in the queue of the socket for the next daemon. The sum of drainTimeout and the start time of the next daemon
+// must stay below Postfix's milter command timeout; the documentation recommends 10 s. A recipient is answered
+// in well under a second.
 const drainTimeout = 5 * time.Second
 
-// daemon is what serve runs. Its parts live as long as the process: assemble creates them, and
-// close releases them. Parts that each configuration creates anew are in prepared.
+// daemon is what Serve runs. Its fields live as long as the process: assemble creates them, and close releases
+// them. The parts that depend on the configuration are in prepared.
 type daemon struct {
 	version string
-	config  atomic.Pointer[config.Config] // in effect
+	config  atomic.Pointer[config.Config] // configuration in effect
 	reloads reloads
 
 	logs        *logging.Log
@@ -61,27 +72,28 @@ type daemon struct {
 	emptyLog    *emptyLog
 	states      *stateLog
 	files       *tables.Files // accept_files
+	fileRest    time.Duration // Options.FileRest
 	server      *milter.Server
 	socketmap   *socketmap.Server
 	watchdog    *watchdog
 	prober      prober
 	ending      *ending
-	changeStore func(*store.Config) // tests
+	changeStore func(*store.Config) // set by tests
 
 	confirmer       atomic.Pointer[directoryConfirmer]
-	confirmCounters *mirror.ConfirmCounters // of all confirmers
-	confirmWorkers  mirror.Group            // of the confirmer in effect
+	confirmCounters *mirror.ConfirmCounters // shared by all confirmers
+	confirmWorkers  mirror.Group            // workers of the active confirmer
 	harvest         atomic.Pointer[harvest.Limit]
-	harvestMemory   *harvest.Memory // of all limits
+	harvestMemory   *harvest.Memory // shared by all limits
 
-	mtaListeners             []mtaListener // for Postfix, of the milter
-	mapListeners             []mtaListener // for Postfix, of the socketmap
-	control, page, telemetry *service      // nil while listen was not called
+	mtaListeners             []mtaListener // milter listeners for Postfix
+	mapListeners             []mtaListener // socketmap listeners for Postfix
+	control, page, telemetry *service      // nil until listen
 }
 
-// open opens what a daemon needs. It opens the sockets for Postfix first, so clients wait in their
-// queues and are answered later. The store comes next: its lock waits for an earlier daemon to
-// exit. After an error everything is closed.
+// open opens everything that a daemon needs. It opens the sockets for Postfix first, so clients wait in their
+// queues and are answered later. It opens the store next, and waits for the lock of the store until an earlier
+// daemon has exited. After an error, everything is closed.
 func (d *daemon) open(ctx context.Context, o Options) (err error) {
 	c := o.Config
 	defer d.ending.enter("opening the store")()
@@ -115,7 +127,7 @@ func newDaemon(o Options) *daemon {
 	d := &daemon{version: o.Version, logs: o.Log, log: o.Log.Logger(), metrics: metrics.New(o.Version),
 		history: &web.History{}, ending: newEnding()}
 	d.prober = prober{log: d.log, do: d.probeRCPT}
-	d.reloads.path = o.ConfigPath
+	d.reloads.path, d.fileRest = o.ConfigPath, o.FileRest
 	d.config.Store(o.Config)
 	d.confirmer.Store(&directoryConfirmer{})
 	d.confirmCounters, d.harvestMemory = new(mirror.ConfirmCounters), harvest.NewMemory()
@@ -137,7 +149,8 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	d.syncs.observeLag = d.fleet.observeLag
 	d.exportFile = newExportFile(d)
 	d.canaries = newCanaries(d.index, log)
-	d.emptyLog = &emptyLog{log: log, empty: func() []string { return emptyDomains(d.config.Load(), d.index(), d.files) }}
+	d.emptyLog = &emptyLog{log: log, empty: func() []string { return emptyDomains(d.config.Load(), d.index(), d.files) },
+		explain: func(domain string) string { return control.EmptyDomainText(domain, d.config.Load().WhenNotReady) }}
 	d.states = newStateLog(d.observedStates, log, time.Now)
 	d.syncs.onPass = func(directory string) {
 		d.fleet.passEnded(directory)
@@ -145,9 +158,7 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 		d.emptyLog.Check()
 		d.states.Check()
 	}
-	d.files = tables.NewFiles(tables.Config{
-		Log: log, Judged: func(domain string) bool { return d.config.Load().HasEntry(domain) },
-	})
+	d.files = d.newAcceptFiles(ctx, at)
 	first, err := d.prepare(c)
 	if err != nil {
 		return err
@@ -172,20 +183,20 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	return nil
 }
 
-// prepared is a configuration and what is made from it. The policy keeps the directories that
-// it was made with, so both change at the same moment.
+// prepared is a configuration with everything that was made from it. A policy refers to the directories that it
+// was made with, so both must be replaced together.
 type prepared struct {
 	config      *config.Config
 	fleet       preparedFleet
 	directories directorySet
 	files       tables.Prepared
 	confirmer   directoryConfirmer
-	harvest     *harvest.Limit // nil if off
+	harvest     *harvest.Limit // nil if the limit is off
 	policy      *policy.Policy
-	redact      func(address string) string // in the log; nil shows addresses
+	redact      func(address string) string // form of addresses in the log; nil means unchanged
 }
 
-// prepare does everything with a configuration that can fail. Nothing changes.
+// prepare performs all steps of applying a configuration that can fail. It changes nothing.
 func (d *daemon) prepare(c *config.Config) (s prepared, err error) {
 	s.config = c
 	s.fleet = d.fleet.prepare(c)
@@ -217,8 +228,7 @@ func (d *daemon) prepare(c *config.Config) (s prepared, err error) {
 	return s, nil
 }
 
-// apply makes a prepared configuration take effect, at the start and at a reload. It cannot
-// fail.
+// apply activates a prepared configuration, at the start and at a reload. It cannot fail.
 func (d *daemon) apply(s prepared) {
 	c := s.config
 	d.logs.Set(LogOptions(c))
@@ -241,6 +251,7 @@ func (d *daemon) apply(s prepared) {
 	d.config.Store(c)
 	d.exportFile.Reconfigured()
 	d.files.ReportUnjudged()
+	d.files.Save() // last, because at a start it waits for the disk
 }
 
 // index returns the index with the directories that are active now.
@@ -248,22 +259,22 @@ func (d *daemon) index() index {
 	return index{d.store, d.syncs.active(), d.agesOf(d.config.Load())}
 }
 
-// agesOf returns the ages of the accept files by the limit of a configuration.
+// agesOf returns the ages of the accept files, judged by the limits in a configuration.
 func (d *daemon) agesOf(c *config.Config) fileAges {
 	return fileAges{d.files, c.AcceptFilesMaxAge, time.Now}
 }
 
-// wake starts a pass of the directories that may own a domain.
+// wake starts a pass of each directory that may own a domain.
 func (d *daemon) wake(domain string) { d.syncs.active().wake(domain) }
 
-// listen opens the sockets for people and tools, and takes over those for Postfix. Without the
-// page or the metrics the daemon still answers.
+// listen opens the sockets for people and tools, and takes over those for Postfix. The daemon runs even if the
+// status page or the metrics cannot listen.
 func (d *daemon) listen() error {
 	d.newServices(d.config.Load())
 	if err := d.control.start(); err != nil {
 		return fmt.Errorf("control: %w", err)
 	}
-	_, _ = d.page.start(), d.telemetry.start() // recorded in their state
+	_, _ = d.page.start(), d.telemetry.start() // errors are recorded in their states
 	for _, l := range slices.Concat(d.mtaListeners, d.mapListeners) {
 		if err := l.Take(); err != nil {
 			return err
@@ -272,13 +283,13 @@ func (d *daemon) listen() error {
 	return nil
 }
 
-// component is a part of the daemon that runs from its start to its end.
+// component is a part of the daemon that runs from start to end.
 type component struct {
-	name string // in the log
+	name string // for the log
 	run  func(context.Context) error
 }
 
-// components returns all parts but the server for Postfix.
+// components returns all parts except the server for Postfix.
 func (d *daemon) components(b backend) []component {
 	log := d.log
 	return []component{
@@ -288,9 +299,11 @@ func (d *daemon) components(b backend) []component {
 		{"fleet", d.fleet.run},
 		{"mirror", d.syncs.Run},
 		{"expiry", d.syncs.expiries.Run},
+		{"memory", d.syncs.heap.Run},
 		{"states", d.states.Run},
 		{"confirm", d.confirmWorkers.Run},
 		{"accept files", d.files.Run},
+		{"copies of accept files", d.files.RunSaver},
 		{"store", d.maintenance.Run},
 		{"refusals", d.refusals.Run},
 		{"export", d.exportFile.Run},
@@ -302,8 +315,8 @@ func (d *daemon) components(b backend) []component {
 	}
 }
 
-// run answers until ctx ends or a component fails. It stops in this order: the sockets for
-// Postfix, the sessions and lookups once they have drained, and the components, which they need.
+// run serves until ctx ends or a component fails. It stops the sockets for Postfix first, then the sessions and
+// lookups after they have drained, and the components last, because sessions need them.
 func (d *daemon) run(ctx context.Context) error {
 	group, ending := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ending, d.ending.begin)()
@@ -329,7 +342,7 @@ func (d *daemon) run(ctx context.Context) error {
 		defer ended()
 		return d.answer(ending)
 	})
-	_ = group.Wait() // the first error is the cause of the end
+	_ = group.Wait() // the first error caused the end
 	d.reloads.close()
 	if cause := context.Cause(ending); !errors.Is(cause, context.Canceled) {
 		return cause
@@ -359,10 +372,10 @@ func listenersOf(all []mtaListener) (listeners []net.Listener) {
 	return listeners
 }
 
-// notify sends a state to systemd, if systemd started the process.
+// notify sends a state to systemd. It does nothing if systemd did not start the process.
 func notify(state string) { systemd.SdNotify(false, state) }
 
-// close releases everything, the store last. It works at any stage of open.
+// close releases everything, the store last. It may be called at any stage of open.
 func (d *daemon) close() error {
 	d.ending.begin()
 	for _, l := range slices.Concat(d.mtaListeners, d.mapListeners) {

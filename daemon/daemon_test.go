@@ -14,17 +14,17 @@ import (
 	"rcpt-milter/internal/logging"
 )
 
-// openTestDaemon opens a daemon whose one domain controller does not answer. A test may change it
-// before.
+// openTestDaemon opens a daemon whose only domain controller does not answer. change is called before the
+// daemon is opened.
 func openTestDaemon(t *testing.T, change ...func(*daemon)) *daemon {
 	t.Helper()
 	return openConfiguredDaemon(t, "", change...)
 }
 
-// openConfiguredDaemon is openTestDaemon with more lines in the configuration.
+// openConfiguredDaemon is openTestDaemon with additional configuration lines.
 func openConfiguredDaemon(t *testing.T, lines string, change ...func(*daemon)) *daemon {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "daemon") // the path of a socket must be short
+	dir, err := os.MkdirTemp("", "daemon") // short, because the path of a socket has a limit
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,8 @@ func TestRunEndsWithContext(t *testing.T) {
 	}
 }
 
-// TestRunEndsWithListener: a listener for Postfix that fails ends the daemon, and run says why.
+// TestRunEndsWithListener checks that a failing listener for Postfix ends the daemon, and that run returns the
+// reason.
 func TestRunEndsWithListener(t *testing.T) {
 	d := openTestDaemon(t)
 	d.mtaListeners[0].Close()

@@ -2,8 +2,8 @@ package daemon
 
 import "testing"
 
-// TestDescriptorBudgets: whatever the limit, all listeners at their highest number leave file
-// descriptors for the rest, and Postfix has the most.
+// TestDescriptorBudgets checks for many limits that all listeners at their maximum leave file descriptors for
+// the rest, and that Postfix gets most of them.
 func TestDescriptorBudgets(t *testing.T) {
 	for _, limit := range []int{256, 512, 1024, 4096, 20_000, 65_536, 1 << 30} {
 		for _, used := range []int{20, 60, limit / 8} {
@@ -14,6 +14,14 @@ func TestDescriptorBudgets(t *testing.T) {
 						wanted)
 				}
 				all := used + sessions + 2 + budgetOfOthers(limit)
+				with := sessionBudget(wanted, used, limit, 2+engineBudget(limit))
+				sum := used + with + 2 + engineBudget(limit) + budgetOfOthers(limit)
+				if left := limit - sum; left < limit/16 && left < maxReserve {
+					t.Errorf("of %d descriptors, %d used, %d are left beside an engine", limit, used, left)
+				}
+				if with < wanted && with < limit/4 {
+					t.Errorf("of %d descriptors, %d used, Postfix gets only %d beside an engine", limit, used, with)
+				}
 				if left := limit - all; left < limit/16 && left < maxReserve {
 					t.Errorf("of %d descriptors, %d used, %d are left", limit, used, left)
 				}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -15,8 +16,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// syncManager keeps the store equal to the directories of the configuration in effect. It lives
-// as long as the daemon. apply replaces its directories.
+// syncManager keeps the store equal to the configured directories. It lives as long as the daemon; apply
+// replaces the directories.
 type syncManager struct {
 	store   *store.Store
 	metrics *metrics.Metrics
@@ -26,18 +27,20 @@ type syncManager struct {
 	observeLag func(directory string, behind time.Duration)
 
 	expiries *expiryWatch
+	heap     *heapRelease
 
 	group   mirror.Group
 	current atomic.Pointer[directorySet]
 
 	mu      sync.Mutex
-	retired []*mirror.RetiredDirectory // in the store, but not in the configuration
+	retired []*mirror.RetiredDirectory // directories in the store that are not in the configuration
+	gates   map[string]*mirror.Gate    // by account, see gateOf
 }
 
-// directorySet are the directories of one configuration. It is immutable.
+// directorySet has the directories of one configuration. It is immutable.
 type directorySet []syncedDirectory
 
-// syncedDirectory is a directory and its mirror.
+// syncedDirectory is a directory with its mirror.
 type syncedDirectory struct {
 	*mirror.Mirror
 	config config.Directory
@@ -46,17 +49,18 @@ type syncedDirectory struct {
 // newSyncManager returns a manager without directories.
 func newSyncManager(s *store.Store, metrics *metrics.Metrics, log *slog.Logger) *syncManager {
 	f := &syncManager{store: s, metrics: metrics, log: log, expiries: newExpiryWatch(log), onPass: func(string) {},
-		observeLag: func(string, time.Duration) {}}
+		observeLag: func(string, time.Duration) {}, gates: map[string]*mirror.Gate{}}
 	f.current.Store(&directorySet{})
+	f.heap = newHeapRelease(f.running)
 	return f
 }
 
-// active returns the directories in effect.
+// active returns the active directories.
 func (sm *syncManager) active() directorySet { return *sm.current.Load() }
 
-// prepare creates the mirrors for a configuration, with its connections to engines. A directory
-// that has not changed keeps its mirror, and so its connection. At a reload, a directory that has
-// changed needs a usable password file, keytab or credentials file. Nothing changes before apply.
+// prepare creates the mirrors for a configuration. all are its connections to engines. An unchanged directory
+// keeps its mirror, and thereby its connection. At a reload, prepare fails if a changed directory has no usable
+// password file, keytab or credentials file. Nothing changes before apply.
 func (sm *syncManager) prepare(c *config.Config, all links) (directorySet, error) {
 	now := sm.active()
 	next := make(directorySet, 0, len(c.Directories))
@@ -66,13 +70,13 @@ func (sm *syncManager) prepare(c *config.Config, all links) (directorySet, error
 			next = append(next, syncedDirectory{now[at].Mirror, d})
 			continue
 		}
-		if len(now) > 0 { // at a reload, a new mirror gives up a connection that works
+		if len(now) > 0 { // at a reload, a new mirror replaces a working connection
 			if err := checkSecret(d); err != nil {
 				return nil, configError{err}
 			}
 		}
 		config := sm.mirrorConfig(c, d, all)
-		config.Gate = now.gateOf(d)
+		config.Gate = sm.gateOf(d)
 		m, err := mirror.New(config)
 		if err != nil {
 			return nil, err
@@ -82,30 +86,32 @@ func (sm *syncManager) prepare(c *config.Config, all links) (directorySet, error
 	return next, nil
 }
 
-// gateOf returns the gate of the mirror that the mirror of d replaces, if both use the same
-// account at the same controllers. The gate remembers that a bind was rejected. gateOf returns
-// nil if there is none.
-func (set directorySet) gateOf(d config.Directory) *mirror.Gate {
-	at := slices.IndexFunc(set, func(o syncedDirectory) bool {
-		return o.config.Name == d.Name && o.config.Bind == d.Bind && o.config.Discover == d.Discover &&
-			slices.Equal(o.config.URLs, d.URLs) && reflect.DeepEqual(o.config.Stream, d.Stream)
-	})
-	if at < 0 {
-		return nil
+// gateOf returns the gate of the account of a directory, which remembers a rejected bind. All directories with this
+// account share it, and it outlives reloads. Otherwise each of them would try a rejected password, and so lock the
+// account.
+func (sm *syncManager) gateOf(d config.Directory) *mirror.Gate {
+	account := fmt.Sprintf("%q", d.Bind)
+	if d.Stream != nil {
+		account = fmt.Sprintf("%q %q %+v", "stream", d.Name, *d.Stream)
 	}
-	return set[at].Gate()
+	sm.mu.Lock()
+	defer sm.mu.Unlock()
+	if sm.gates[account] == nil {
+		sm.gates[account] = new(mirror.Gate)
+	}
+	return sm.gates[account]
 }
 
-// sameMirror reports whether one mirror can serve both directories. Their mail domains do not
-// matter to a mirror.
+// sameMirror reports whether one mirror can serve both directories. The mail domains of a directory do not
+// affect its mirror.
 func sameMirror(a, b config.Directory) bool {
 	a.Domains, b.Domains = nil, nil
 	return reflect.DeepEqual(a, b)
 }
 
-// apply replaces the active directories by prepared ones. It calls swap while no runner works
-// on a directory that changes hands, and after each new mirror has read the state that its
-// predecessor left. Mirrors that stay are not disturbed.
+// apply activates prepared directories. It calls swap at a moment when no runner works on a directory whose
+// mirror changes, and each new mirror has read the state that the previous one left. Unchanged mirrors continue
+// to run.
 func (sm *syncManager) apply(c *config.Config, next directorySet, swap func()) {
 	before := sm.active()
 	sm.group.Remove(sm.stoppedBy(next)...)
@@ -122,8 +128,8 @@ func (sm *syncManager) apply(c *config.Config, next directorySet, swap func()) {
 	sm.group.Add(append(coming, sm.retireRemoved(c)...)...)
 }
 
-// stoppedBy returns the runners to stop before next starts: mirrors that next does not have,
-// and retired directories that come back.
+// stoppedBy returns the runners that must stop before next starts: mirrors that next lacks, and retired
+// directories that next configures again.
 func (sm *syncManager) stoppedBy(next directorySet) []mirror.Runner {
 	var leaving []mirror.Runner
 	for _, d := range sm.active() {
@@ -147,8 +153,8 @@ func (set directorySet) contains(m *mirror.Mirror) bool {
 	return slices.ContainsFunc(set, func(d syncedDirectory) bool { return d.Mirror == m })
 }
 
-// retireRemoved retires the directories of the store that are not in the configuration. It
-// returns the newly retired ones.
+// retireRemoved retires the directories in the store that are no longer configured. It returns those that were
+// not retired before.
 func (sm *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
 	sm.mu.Lock()
 	defer sm.mu.Unlock()
@@ -177,6 +183,7 @@ func (sm *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
 // passEnded counts a pass and calls onPass.
 func (sm *syncManager) passEnded(directory string, kind store.Kind, r mirror.PassResult) {
 	sm.metrics.PassDone(directory, kind.String(), resultOf(r))
+	sm.heap.passEnded(r)
 	sm.onPass(directory)
 }
 

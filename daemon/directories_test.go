@@ -20,7 +20,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// TestStatesOfMirrors: status shows every state of a mirror, also one that it does not know.
+// TestStatesOfMirrors checks that status shows every state of a mirror, including undefined ones.
 func TestStatesOfMirrors(t *testing.T) {
 	for in, want := range map[policy.State]policy.State{
 		policy.Fresh: policy.Fresh, policy.Late: policy.Late, policy.Stale: policy.Stale,
@@ -81,7 +81,7 @@ func TestResultOf(t *testing.T) {
 	}
 }
 
-// TestSecretOf: it changes with the password and does not tell it.
+// TestSecretOf checks that the digest changes with the password and does not contain it.
 func TestSecretOf(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "password")
 	secret := secretDigest(config.Bind{PasswordFile: path})
@@ -95,7 +95,7 @@ func TestSecretOf(t *testing.T) {
 			t.Errorf("the same for %q as for %s", password, before)
 		}
 		if password != "" && got == password {
-			t.Errorf("secretOf tells the password")
+			t.Errorf("the digest contains the password")
 		}
 		seen[got] = password
 		if secret() != got {
@@ -104,8 +104,8 @@ func TestSecretOf(t *testing.T) {
 	}
 }
 
-// TestGateOfAReload: a directory that is mirrored in another way, with the same account at
-// the same controllers, remembers that a bind was refused. With others it is a new matter.
+// TestGateOfAReload checks that a directory with new settings but the same account remembers a rejected bind. With
+// another account, it must forget it.
 func TestGateOfAReload(t *testing.T) {
 	s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir()})
 	if err != nil {
@@ -138,19 +138,52 @@ func TestGateOfAReload(t *testing.T) {
 	}{
 		{"poll", func(d *config.Directory) { d.Poll = time.Minute }, true},
 		{"bases", func(d *config.Directory) { d.Bases = []string{"OU=a,DC=x"} }, true},
-		{"name", func(d *config.Directory) { d.Name = "other" }, false},
-		{"urls", func(d *config.Directory) { d.URLs = []string{"ldaps://dc2.corp.example"} }, false},
+		{"name", func(d *config.Directory) { d.Name = "other" }, true},
+		{"urls", func(d *config.Directory) { d.URLs = []string{"ldaps://dc2.corp.example"} }, true},
 		{"account", func(d *config.Directory) { d.Bind.DN = "other@corp.example" }, false},
 		{"password file", func(d *config.Directory) { d.Bind.PasswordFile = filepath.Join(dir, "other") }, false},
-		{"discover", func(d *config.Directory) { d.URLs, d.Discover = nil, "corp.example" }, false},
+		{"discover", func(d *config.Directory) { d.URLs, d.Discover = nil, "corp.example" }, true},
 	} {
-		if next := at(c.change); (next[0].Gate() == first[0].Gate()) != c.same || next[0].Mirror == first[0].Mirror {
-			t.Errorf("another %s: the same gate %t, want %t", c.what, !c.same, c.same)
-		}
+		t.Run(c.what, func(t *testing.T) {
+			if next := at(c.change); (next[0].Gate() == first[0].Gate()) != c.same || next[0].Mirror == first[0].Mirror {
+				t.Errorf("the same gate %t, want %t", !c.same, c.same)
+			}
+		})
+	}
+	f.current.Store(&directorySet{}) // the directory was absent meanwhile
+	if next := at(func(*config.Directory) {}); next[0].Gate() != first[0].Gate() {
+		t.Error("the gate is forgotten with the directory")
 	}
 }
 
-// TestCandidatesKnowTheirPort: what a port shows belongs to the candidate.
+// TestGateOfAnAccount checks that directories with the same account share a gate, so a rejected password is tried
+// once.
+func TestGateOfAnAccount(t *testing.T) {
+	s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	sm := newSyncManager(s, metrics.New("test"), slog.New(slog.DiscardHandler))
+	corp := config.Directory{Name: "corp", URLs: []string{"ldaps://dc1.corp.example"}, Poll: time.Second, Full: time.Hour,
+		Bases: []string{"OU=a,DC=x"}, Bind: config.Bind{DN: "svc-mail@corp.example", PasswordFile: "/password"}}
+	unit, other := corp, corp
+	unit.Name, unit.Bases = "unit", []string{"OU=b,DC=x"}
+	other.Name, other.Bind.DN = "other", "other@corp.example"
+	set, err := sm.prepare(&config.Config{Directories: []config.Directory{corp, unit, other}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set[0].Gate() != set[1].Gate() {
+		t.Error("two directories with one account have two gates")
+	}
+	if set[0].Gate() == set[2].Gate() {
+		t.Error("two accounts have one gate")
+	}
+}
+
+// TestCandidatesKnowTheirPort checks that each candidate has the view of its port: the Global Catalog or the
+// whole domain.
 func TestCandidatesKnowTheirPort(t *testing.T) {
 	all := candidatesAt(config.Directory{}, []string{"ldaps://dc1.corp.example:636", "ldap://dc1.corp.example:389",
 		"ldaps://dc1.corp.example:3269", "ldap://dc1.corp.example:3268"})
@@ -162,8 +195,8 @@ func TestCandidatesKnowTheirPort(t *testing.T) {
 	}
 }
 
-// TestSyncManagerChange: a reload keeps the mirrors of directories that did not change, retires
-// those that the configuration no longer has, and takes a retired one back.
+// TestSyncManagerChange checks that a reload keeps the mirrors of unchanged directories, retires directories
+// that are no longer configured, and reactivates a retired directory.
 func TestSyncManagerChange(t *testing.T) {
 	s := newTestStore(t)
 	addAddresses(t, s, "corp", "jane@corp.example")
@@ -188,7 +221,7 @@ func TestSyncManagerChange(t *testing.T) {
 		name        string
 		directories []config.Directory
 		keeps       bool     // the mirror of corp
-		all         []string // with those that are retired
+		all         []string // directories, including retired ones
 	}{
 		{"first configuration", []config.Directory{corp, lab}, false, []string{"corp followed", "lab followed"}},
 		{"nothing changed", []config.Directory{corp, lab}, true, []string{"corp followed", "lab followed"}},
@@ -223,8 +256,8 @@ func TestSyncManagerChange(t *testing.T) {
 	}
 }
 
-// TestUnusableSecretAtReload: a reload does not give up a connection for one that no bind would
-// open. The first configuration is taken as it is, because it has no connection to lose.
+// TestUnusableSecretAtReload checks that a reload does not replace a working connection if the new secret is
+// unusable. The first configuration is accepted, because it has no connection to lose.
 func TestUnusableSecretAtReload(t *testing.T) {
 	f := newSyncManager(newTestStore(t), metrics.New("test"), slog.New(slog.DiscardHandler))
 	c := &config.Config{Directories: []config.Directory{{Name: "corp", URLs: []string{"ldaps://dc1.invalid"},

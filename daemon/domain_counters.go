@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"rcpt-milter/address"
@@ -10,17 +11,18 @@ import (
 // countedOutcomes are the outcomes of a decision, in the order of outcomeCounts.
 var countedOutcomes = [...]policy.Outcome{policy.Accepted, policy.Refused, policy.Deferred, policy.ReportOnly}
 
-// outcomeCounts count the decisions of one entry of domains, by outcome.
+// outcomeCounts counts the decisions of one entry of domains, by outcome.
 type outcomeCounts [len(countedOutcomes)]atomic.Int64
 
 // domainCounters count decisions since the start of the daemon, by the entry of domains that they
 // belong to, so the number of counters depends on the configuration alone. Decisions of other
-// domains are not counted. The methods may be called concurrently; Set comes first.
+// domains count in the sum of all only. The methods may be called concurrently; Set comes first.
 type domainCounters struct {
+	all     outcomeCounts
 	entries atomic.Pointer[map[string]*outcomeCounts] // by entry; the map is immutable
 }
 
-// Set replaces the entries. An entry that stays keeps its counts.
+// Set replaces the entries. Entries that stay keep their counts.
 func (c *domainCounters) Set(domains map[string]policy.Mode) {
 	next := make(map[string]*outcomeCounts, len(domains))
 	var before map[string]*outcomeCounts
@@ -37,30 +39,36 @@ func (c *domainCounters) Set(domains map[string]policy.Mode) {
 
 // Count counts one decision.
 func (c *domainCounters) Count(d policy.Decision) {
-	counts, ours := address.LookupDomain(*c.entries.Load(), d.Domain)
-	if !ours {
+	outcome := slices.Index(countedOutcomes[:], d.Outcome())
+	if outcome < 0 {
 		return
 	}
-	outcome := d.Outcome()
-	for i, o := range countedOutcomes {
-		if o == outcome {
-			counts[i].Add(1)
-		}
+	c.all[outcome].Add(1)
+	if counts, ours := address.LookupDomain(*c.entries.Load(), d.Domain); ours {
+		counts[outcome].Add(1)
 	}
+}
+
+// Outcomes returns the number of all decisions by outcome.
+func (c *domainCounters) Outcomes() map[string]int64 { return c.all.byName() }
+
+func (c *outcomeCounts) byName() map[string]int64 {
+	all := make(map[string]int64, len(c))
+	for i, o := range countedOutcomes {
+		all[string(o)] = c[i].Load()
+	}
+	return all
 }
 
 // Counts returns the number of decisions by entry and outcome, 0 for those that never occurred.
 func (c *domainCounters) Counts() map[string]map[string]int64 {
-	var entries map[string]*outcomeCounts // nil of a stopped daemon
+	var entries map[string]*outcomeCounts // nil before Set
 	if now := c.entries.Load(); now != nil {
 		entries = *now
 	}
 	all := make(map[string]map[string]int64, len(entries))
 	for entry, counts := range entries {
-		all[entry] = make(map[string]int64, len(counts))
-		for i, o := range countedOutcomes {
-			all[entry][string(o)] = counts[i].Load()
-		}
+		all[entry] = counts.byName()
 	}
 	return all
 }

@@ -9,13 +9,13 @@ import (
 	"rcpt-milter/policy"
 )
 
-// noAddresses is an index that is fresh and has no address.
+// noAddresses is a fresh index without addresses.
 type noAddresses struct{}
 
 func (noAddresses) Lookup(address.Address) (policy.Entry, error) { return policy.Entry{}, nil }
 func (noAddresses) Freshness(string) policy.Freshness            { return policy.Freshness{State: policy.Fresh} }
 
-// rejection returns a reply 550.
+// rejection returns a 550 reply.
 func rejection(t *testing.T) policy.Reply {
 	t.Helper()
 	p, err := policy.New(policy.Config{Index: noAddresses{}, Domains: map[string]policy.Mode{"x.test": policy.ModeEnforce}})
@@ -29,8 +29,8 @@ func rejection(t *testing.T) policy.Reply {
 	return reply
 }
 
-// TestDomainCounters: each decision counts for the entry of domains that it belongs to, and a reload
-// loses no count of an entry that stays.
+// TestDomainCounters checks that each decision counts for its entry of domains, and that a reload keeps the
+// counts of entries that stay.
 func TestDomainCounters(t *testing.T) {
 	rejected, deferred := rejection(t), policy.CannotTell("x@example.com")
 	var c domainCounters
@@ -56,9 +56,13 @@ func TestDomainCounters(t *testing.T) {
 	if diff := cmp.Diff(want, c.Counts()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
+	all := map[string]int64{"accepted": 7, "refused": 3, "temporary": 1, "report-only": 1}
+	if diff := cmp.Diff(all, c.Outcomes()); diff != "" {
+		t.Errorf("of all domains, -want +got:\n%s", diff)
+	}
 }
 
-// TestDomainCountersAllocate: counting is on the path of every recipient.
+// TestDomainCountersAllocate checks that counting allocates nothing, because it happens for every recipient.
 func TestDomainCountersAllocate(t *testing.T) {
 	var c domainCounters
 	c.Set(map[string]policy.Mode{".example.org": policy.ModeEnforce})

@@ -20,7 +20,7 @@ import (
 
 var _ control.Enroller = backend{}
 
-// errNoEngine is the error of enrolment without an engine.
+// errNoEngine reports that enrolment is impossible because this daemon has no engine.
 var errNoEngine = errors.New("this daemon has no engine; set nats in its configuration, or run the command at the host " +
 	"that has one")
 
@@ -81,16 +81,17 @@ const joinTimeout = 20 * time.Second
 // maxEnrolmentFile limits the size of an enrolment file, in bytes.
 const maxEnrolmentFile = 1 << 20
 
-// Join is an enrolment file that works.
+// Join is the result of checking an enrolment file.
 type Join struct {
 	engine.Enrolment
 	File string
-	// Waiting says for each directory that cannot be read yet why, such as that no hub has published it.
+	// Waiting has a reason for each directory that cannot be read yet, for example because no hub has published
+	// it.
 	Waiting []string
 }
 
-// JoinEngine checks an enrolment file: it connects to the engine, and reads the state of each
-// directory of an edge. It changes nothing.
+// JoinEngine checks an enrolment file. It connects to the engine and, for an edge, reads the state of each
+// directory. It changes nothing.
 func JoinEngine(ctx context.Context, file string) (Join, error) {
 	data, err := files.Read(file, "enrolment", maxEnrolmentFile)
 	if err != nil {
@@ -108,7 +109,7 @@ func JoinEngine(ctx context.Context, file string) (Join, error) {
 	defer cancel()
 	log := slog.New(slog.DiscardHandler)
 	client, err := stream.Connect(stream.Config{URLs: n.URLs, CredentialsFile: file, Name: n.Name, Log: log,
-		TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}})
+		TLS: func() (*tls.Config, error) { return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, nil }})
 	if err != nil {
 		return Join{}, err
 	}
@@ -133,7 +134,7 @@ func JoinEngine(ctx context.Context, file string) (Join, error) {
 	return j, nil
 }
 
-// waitConnected waits for the connection. It returns why there is none.
+// waitConnected waits for a connection. If there is none when ctx ends, it returns the reason.
 func waitConnected(ctx context.Context, client *stream.Client) error {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -153,7 +154,7 @@ func waitConnected(ctx context.Context, client *stream.Client) error {
 	}
 }
 
-// Configuration returns the part of a configuration that the host needs.
+// Configuration returns the configuration lines that the host needs.
 func (j Join) Configuration() string {
 	var urls []string
 	for _, at := range j.URLs {
@@ -176,10 +177,10 @@ func (j Join) Configuration() string {
 	return text
 }
 
-// plainYAML are texts that need no quotes anywhere in YAML.
+// plainYAML matches texts that need no quotes in YAML.
 var plainYAML = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9/._:-]*[A-Za-z0-9]$`)
 
-// yamlText quotes a text for YAML if it needs quotes.
+// yamlText quotes a text for YAML if necessary.
 func yamlText(text string) string {
 	if plainYAML.MatchString(text) {
 		return text
@@ -187,10 +188,10 @@ func yamlText(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", "''") + "'"
 }
 
-// EnrolmentFile is a new enrolment file, which is empty until Write.
+// EnrolmentFile is a new, empty enrolment file. Write fills it.
 type EnrolmentFile struct{ f *os.File }
 
-// CreateEnrolment creates a file that only its owner may read. It overwrites none.
+// CreateEnrolment creates a file that only its owner may read. It fails if the file exists.
 func CreateEnrolment(path string) (EnrolmentFile, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -214,10 +215,10 @@ func (e EnrolmentFile) Write(content []byte) error {
 // Remove removes the file after a failed enrolment.
 func (e EnrolmentFile) Remove() {
 	e.f.Close()
-	os.Remove(e.f.Name()) // an empty file would block the next attempt
+	os.Remove(e.f.Name()) // an existing file would block the next attempt
 }
 
-// authorityOf returns the certificates of an enrolment file. It returns an error if all have expired.
+// authorityOf returns the certificates in an enrolment file. It returns an error if all of them have expired.
 func authorityOf(file string) (*x509.CertPool, error) {
 	all, err := files.Certificates(file)
 	if err != nil {

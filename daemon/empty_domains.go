@@ -9,10 +9,10 @@ import (
 	tables "rcpt-milter/postfix/table"
 )
 
-// hasDomainIndex is an index that knows which domains have an address.
+// hasDomainIndex is an index that can tell whether a domain has addresses.
 type hasDomainIndex interface {
 	policy.Index
-	// HasDomain reports whether the index has an address of a canonical domain.
+	// HasDomain reports whether the index has an address in a canonical domain.
 	HasDomain(domain string) bool
 }
 
@@ -21,8 +21,8 @@ var (
 	_ hasDomainIndex = indexAt{}
 )
 
-// listedDomains are the domains of the addresses in accept and accept_files. A pattern names no
-// address, and an entry of refuse is no recipient.
+// listedDomains has the domains of the addresses in accept and accept_files. Patterns name no address, and
+// entries of refuse are not recipients.
 type listedDomains struct {
 	accept map[string]bool
 	files  *tables.Files // may be nil
@@ -40,7 +40,7 @@ func (l listedDomains) has(domain string) bool {
 	return l.accept[domain] || l.files != nil && l.files.NamesDomain(domain)
 }
 
-// hasBelow reports whether a subdomain of a parent is listed. The parent begins with a dot.
+// hasBelow reports whether a subdomain of parent is listed. parent starts with a dot.
 func (l listedDomains) hasBelow(parent string) (found bool) {
 	for domain := range l.accept {
 		if strings.HasSuffix(domain, parent) {
@@ -56,8 +56,8 @@ func (l listedDomains) hasBelow(parent string) (found bool) {
 	return found
 }
 
-// hasAddresses returns a function for a policy that reports whether the index or a list has an
-// address of a domain. It returns nil if the index cannot tell.
+// hasAddresses returns a function for a policy that reports whether the index or a list has an address in a
+// domain. It returns nil if the index cannot tell.
 func hasAddresses(c *config.Config, i policy.Index, files policy.Table) func(domain string) bool {
 	asked, ok := i.(hasDomainIndex)
 	if !ok {
@@ -68,16 +68,15 @@ func hasAddresses(c *config.Config, i policy.Index, files policy.Table) func(dom
 	return func(domain string) bool { return asked.HasDomain(domain) || listed.has(domain) }
 }
 
-// emptyDomains returns the enforced domains, and parents of subdomains, without an address in
-// the index and the lists, in order. It omits a domain until all directories that may own it
-// have been read.
+// emptyDomains returns the enforced domains, and parents of subdomains, that have no address in the index or
+// the lists, sorted. It omits a domain until all directories that may own it have been read.
 func emptyDomains(c *config.Config, i index, files *tables.Files) []string {
 	return slices.DeleteFunc(domainsWithoutAddress(c, files, i.HasDomain, i.store.HasDomainBelow),
 		func(domain string) bool { return !hasBeenRead(i, domain) })
 }
 
-// domainsWithoutAddress returns the enforced domains, and parents of subdomains, without an
-// address in the index and the lists, in order.
+// domainsWithoutAddress returns the enforced domains, and parents of subdomains, that have no address in the
+// index or the lists, sorted.
 func domainsWithoutAddress(c *config.Config, files *tables.Files, has, hasBelow func(domain string) bool) []string {
 	listed := newListedDomains(c, files)
 	var without []string

@@ -8,8 +8,8 @@ import (
 	tables "rcpt-milter/postfix/table"
 )
 
-// domainsNeedingAddress returns the domains, and parents of subdomains, that need a known
-// address: the enforced ones. An enforced alias is replaced by its destinations.
+// domainsNeedingAddress returns the domains, and parents of subdomains, that need a known address. These are
+// the enforced ones, with each alias replaced by its destinations.
 func domainsNeedingAddress(c *config.Config, files *tables.Files) map[string]bool {
 	if files == nil {
 		files = tables.NewFiles(tables.Config{})
@@ -25,7 +25,7 @@ func domainsNeedingAddress(c *config.Config, files *tables.Files) map[string]boo
 			continue
 		}
 		delete(names, alias)
-		for parent := range address.Parents(alias) { // the entry by which the alias is judged
+		for parent := range address.Parents(alias) { // the entry that determines the mode of the alias
 			if _, own := c.Domains[alias]; !own {
 				delete(names, parent)
 			}
@@ -37,7 +37,7 @@ func domainsNeedingAddress(c *config.Config, files *tables.Files) map[string]boo
 	return names
 }
 
-// allAliases returns the domains that the configuration or a file makes an alias, in order.
+// allAliases returns the domains that the configuration or a file makes aliases, sorted.
 func allAliases(c *config.Config, files []*tables.Table) (all []string) {
 	for alias := range c.DomainAliases {
 		all = append(all, alias)
@@ -51,9 +51,9 @@ func allAliases(c *config.Config, files []*tables.Table) (all []string) {
 	return slices.Compact(all)
 }
 
-// aliasDestinations follows an alias through all steps, and returns the domains that are no
-// aliases. For a circle it returns all of its domains. It omits domains that a file names and
-// that are not judged, because all of their recipients are accepted.
+// aliasDestinations follows an alias through all steps and returns the domains that are not aliases. For a
+// cycle, it returns all domains of the cycle. It omits unjudged domains that a file names, because all their
+// recipients are accepted.
 func aliasDestinations(c *config.Config, files *tables.Files, alias string) []string {
 	direct := func(domain string) []string { return targetsOf(c, files, domain) }
 	seen, ends := []string{alias}, []string{}
@@ -78,7 +78,7 @@ func targetsOf(c *config.Config, files *tables.Files, domain string) (all []stri
 	return all
 }
 
-// isTarget reports whether domain_aliases has a domain as a target.
+// isTarget reports whether a domain is a target in domain_aliases.
 func isTarget(c *config.Config, domain string) bool {
 	for _, target := range c.DomainAliases {
 		if target == domain {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -10,23 +11,36 @@ import (
 	"time"
 )
 
-// endLimit is how long the daemon may take to end. It is above the time for open sessions and a
-// slow disk, and below TimeoutStopSec of the unit. Tests change it.
+// endLimit limits the time that the daemon takes to end. It exceeds drainTimeout plus the time that a slow disk
+// needs, and is below TimeoutStopSec of the unit. Tests change it.
 var endLimit = 25 * time.Second
 
-// ending bounds the end of the daemon, and knows what has not ended yet. A store whose directory
-// is gone, or whose disk hangs, can delay the end for ever.
+// ending limits the end of the daemon, and tracks the parts that have not ended yet. A store whose directory is
+// gone, or whose disk hangs, could otherwise delay the end forever.
 type ending struct {
-	began chan struct{} // closed when the daemon begins to end
-	begin func()        // closes it; may be called several times
+	began chan struct{} // closed when the daemon starts to end
+	begin func()        // closes began; may be called repeatedly
 
 	mu      sync.Mutex
-	running map[string]struct{} // the parts that have begun and not ended
+	running map[string]struct{} // parts that have started and not ended
 }
 
 func newEnding() *ending {
 	began := make(chan struct{})
 	return &ending{began: began, begin: sync.OnceFunc(func() { close(began) }), running: map[string]struct{}{}}
+}
+
+// pause waits for a time. It returns false if ctx ends, or the daemon begins to end.
+func (e *ending) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-e.began:
+	}
+	return false
 }
 
 // enter records that a part has begun. The function that it returns records its end.
@@ -41,8 +55,9 @@ func (e *ending) enter(part string) (leave func()) {
 	}
 }
 
-// wait returns the error of the daemon, or after endLimit an error that names the parts that do
-// not end. The process must then exit: the store is as after a kill, from which it recovers.
+// wait returns the error of the daemon. After endLimit, it returns an error that lists the parts that have not
+// ended. The process must then exit. The store is in the same condition as after a kill, from which it
+// recovers.
 func (e *ending) wait(ended <-chan error, log *slog.Logger) error {
 	select {
 	case err := <-ended:

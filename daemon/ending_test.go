@@ -13,11 +13,11 @@ import (
 	"rcpt-milter/store"
 )
 
-// hangingStore makes all writing hang while it hangs, as a disk does whose fsync never returns.
+// hangingStore can make all writes hang, like a disk whose fsync never returns.
 type hangingStore struct {
 	hangs   atomic.Bool
-	entered chan struct{} // has something in it after a write began to hang
-	resumed chan struct{} // closed: it hangs no more
+	entered chan struct{} // receives a value when a write hangs
+	resumed chan struct{} // closed to let writes continue
 }
 
 func (h *hangingStore) change(at *store.Config) {
@@ -33,8 +33,8 @@ func (h *hangingStore) change(at *store.Config) {
 	}
 }
 
-// TestEndIsBounded: a store that cannot be written keeps the daemon from its end for endLimit only,
-// and the error names what was given up.
+// TestEndIsBounded checks that a store that cannot be written delays the end of the daemon only for endLimit,
+// and that the error names the part that has not ended.
 func TestEndIsBounded(t *testing.T) {
 	defer func(before time.Duration) { endLimit = before }(endLimit)
 	h := &hangingStore{entered: make(chan struct{}, 1), resumed: make(chan struct{})}
@@ -67,7 +67,7 @@ func TestEndIsBounded(t *testing.T) {
 	}
 }
 
-// blockingLog is a log that takes no line at some level.
+// blockingLog is a log that blocks at some level.
 type blockingLog struct {
 	slog.Handler
 	level slog.Level
@@ -86,7 +86,7 @@ func (b blockingLog) Handle(ctx context.Context, r slog.Record) error {
 func (b blockingLog) WithAttrs([]slog.Attr) slog.Handler { return b }
 func (b blockingLog) WithGroup(string) slog.Handler      { return b }
 
-// TestProbeLogs: a log that keeps a recipient from its answer keeps the daemon from being ready and
+// TestProbeLogs checks that a log that blocks the answer to a recipient makes the daemon not ready and not
 // alive.
 func TestProbeLogs(t *testing.T) {
 	b := blockingLog{slog.DiscardHandler, slog.LevelError + 1, make(chan struct{})}
@@ -94,7 +94,7 @@ func TestProbeLogs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	ready := backend{d, time.Now(), time.Now}
-	for range 2 { // the second joins the first
+	for range 2 { // the second call joins the first probe
 		if err := ready.Ready(ctx); err == nil || !strings.Contains(err.Error(), "no answer in time") {
 			t.Errorf("ready with %v", err)
 		}
@@ -113,7 +113,7 @@ func TestProbeLogs(t *testing.T) {
 	<-alive
 }
 
-// TestProbePanics: it is not ready, and the next probe is a new one.
+// TestProbePanics checks that a panic makes the daemon not ready, and that the next call starts a new probe.
 func TestProbePanics(t *testing.T) {
 	log, _ := newTestLog()
 	fails := true
@@ -134,5 +134,21 @@ func TestProbePanics(t *testing.T) {
 	p.do = func() { <-t.Context().Done() }
 	if err := p.check(ctx); err == nil {
 		t.Error("ready although the probe hangs")
+	}
+}
+
+// TestProbeDecides checks that the probe is about an unknown recipient of a judged domain, which is neither counted
+// nor searched for.
+func TestProbeDecides(t *testing.T) {
+	log, text := newTestLog()
+	d := openTestDaemon(t, func(d *daemon) { d.log = log })
+	d.probeRCPT()
+	if !strings.Contains(text.String(), "@corp.example verdict=not-ready") {
+		t.Errorf("log %s", text)
+	}
+	for verdict, n := range d.server.Counters().Decisions() {
+		if n != 0 {
+			t.Errorf("%d counted as %s", n, verdict)
+		}
 	}
 }

@@ -17,62 +17,65 @@ import (
 )
 
 const (
-	// expiryInterval is how often what expires is read: a connection of passes may last for weeks, and
-	// shows neither a renewed certificate nor a new password.
+	// expiryInterval is the interval between reads of the expiry times of a directory. Passes can use one
+	// connection for weeks, which reveals neither a renewed certificate nor a new password.
 	expiryInterval = 24 * time.Hour
-	// expiryRetry is how long after an error it is read again. Rejected credentials wait for
+	// expiryRetry is the delay before another read after an error. After rejected credentials, the delay is
 	// expiryInterval, because failed logons lock the account.
 	expiryRetry = 6 * time.Hour
-	// maxExpiryControllers limits the controllers of a directory that are read.
+	// maxExpiryControllers limits the controllers that are read for one directory.
 	maxExpiryControllers = 4
 	// expiryTimeout limits one read.
 	expiryTimeout = time.Minute
-	// expirySoon is how long before an expiry status warns. Certificates that renew themselves do so
+	// expirySoon is how long before an expiry the status warns. Certificates with automatic renewal are renewed
 	// earlier.
 	expirySoon = 14 * 24 * time.Hour
 )
 
-// expiries are the times at which a directory can no longer be read. A zero time means never, or
-// not known.
+// expiries are the times after which a directory can no longer be read. Zero means never or unknown.
 type expiries struct {
-	certificate time.Time // the first one of the controller's chain
-	password    time.Time // of the account
+	certificate time.Time // earliest expiry in the controller's chain
+	password    time.Time // expiry of the account's password
 	account     time.Time
 }
 
-// expiryWatch reads what expires of each directory, over connections of its own to the controllers
-// that the daemon uses: after the first good pass, and then once a day. It connects after good passes
-// only, so it never adds failed logons to those of a pass.
+// expiryWatch reads the expiry times of each directory, after its first good pass and then once a day. It opens
+// its own connections to the controllers that the daemon uses. It connects only after good passes, so it does
+// not add failed logons to those of passes.
 type expiryWatch struct {
-	read func(context.Context, config.Directory, string) (expiries, error)
-	log  *slog.Logger
-	now  func() time.Time
-	wake chan struct{} // something is due; has room for one
+	read   func(context.Context, config.Directory, string) (expiries, error)
+	secret func(config.Directory) string // changes with the password or the keytab
+	log    *slog.Logger
+	now    func() time.Time
+	wake   chan struct{} // wakes Run; capacity 1
 
 	mu      sync.Mutex
 	watched map[string]*watchedExpiry // by directory
 }
 
-// watchedExpiry is what the watch knows of a directory.
+// watchedExpiry is the state of the watch for one directory.
 type watchedExpiry struct {
 	config config.Directory
-	urls   []string // of the controllers that passes and searches connected to, the last one first
+	urls   []string // controllers that passes and searches have connected to, most recent first
 	due    bool
 
 	tried   time.Time // start of the last read; zero means none
 	wait    time.Duration
-	checked time.Time // start of the last good read
+	checked time.Time // start of the last successful read
 	found   expiries
-	err     error // of the last read
+	err     error // error of the last read
+
+	secret     string // that of the last read
+	rejectedBy string // the URL of the controller that rejected it; empty if none did
 }
 
 func newExpiryWatch(log *slog.Logger) *expiryWatch {
-	return &expiryWatch{read: readExpiries, log: log, now: time.Now, wake: make(chan struct{}, 1),
-		watched: map[string]*watchedExpiry{}}
+	return &expiryWatch{read: readExpiries, secret: func(d config.Directory) string { return secretDigest(d.Bind)() },
+		log: log, now: time.Now, wake: make(chan struct{}, 1), watched: map[string]*watchedExpiry{}}
 }
 
-// readExpiries connects to a domain controller. With an error about the account it returns the
-// expiry of the certificate.
+// readExpiries connects to a domain controller and reads the expiry times. If it cannot read those of the
+// account, it returns an error together with the expiry of the certificate.
 func readExpiries(ctx context.Context, d config.Directory, url string) (expiries, error) {
 	conn, err := directory.Dial(ctx, controllerConfig(d, url))
 	if err != nil {
@@ -85,7 +88,7 @@ func readExpiries(ctx context.Context, d config.Directory, url string) (expiries
 	return found, err
 }
 
-// firstExpiry returns when the first of several certificates expires; zero if there is none.
+// firstExpiry returns the earliest expiry of several certificates. It returns zero if there is none.
 func firstExpiry(all []*x509.Certificate) (first time.Time) {
 	for _, c := range all {
 		if first.IsZero() || c.NotAfter.Before(first) {
@@ -95,7 +98,7 @@ func firstExpiry(all []*x509.Certificate) (first time.Time) {
 	return first
 }
 
-// watch returns the candidates of a directory, whose connections it records.
+// watch wraps the candidates of a directory to record their connections.
 func (w *expiryWatch) watch(d config.Directory, all []mirror.Candidate) []mirror.Candidate {
 	all = slices.Clone(all)
 	for i, c := range all {
@@ -110,7 +113,8 @@ func (w *expiryWatch) watch(d config.Directory, all []mirror.Candidate) []mirror
 	return all
 }
 
-// connected records a connection. Another configuration of the directory is read anew.
+// connected records a connection. If the configuration of the directory has changed, the watch starts again. A
+// controller that had rejected the credentials accepts them now.
 func (w *expiryWatch) connected(d config.Directory, url string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -119,23 +123,32 @@ func (w *expiryWatch) connected(d config.Directory, url string) {
 		e = &watchedExpiry{config: d}
 		w.watched[d.Name] = e
 	}
+	if e.rejectedBy == url {
+		e.rejectedBy, e.err = "", nil
+	}
 	e.urls = slices.DeleteFunc(e.urls, func(at string) bool { return at == url })
 	e.urls = slices.Insert(e.urls, 0, url)
 	e.urls = e.urls[:min(len(e.urls), maxExpiryControllers)]
 }
 
-// passed records a good pass. It does not wait for the read that may be due.
+// passed records a good pass. It does not wait for the read that it may trigger. A new secret after a rejected one
+// is read at once.
 func (w *expiryWatch) passed(name string) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	e := w.watched[name]
 	if e == nil {
+		w.mu.Unlock()
 		return
 	}
-	// A clock that was set back counts like one that was set forward.
-	if !e.tried.IsZero() && w.now().Sub(e.tried).Abs() < e.wait {
+	// Abs also covers a clock that was set back.
+	waits := !e.tried.IsZero() && w.now().Sub(e.tried).Abs() < e.wait
+	refused, tried, d := rejected(e.err), e.secret, e.config
+	w.mu.Unlock()
+	if waits && !(refused && w.secret(d) != tried) {
 		return
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	e.due = true
 	select {
 	case w.wake <- struct{}{}:
@@ -143,7 +156,7 @@ func (w *expiryWatch) passed(name string) {
 	}
 }
 
-// Run reads what is due until ctx ends.
+// Run does the reads that are due until ctx ends.
 func (w *expiryWatch) Run(ctx context.Context) error {
 	for {
 		select {
@@ -157,7 +170,7 @@ func (w *expiryWatch) Run(ctx context.Context) error {
 	}
 }
 
-// next takes a directory that is due; nil means none.
+// next returns a directory that is due and marks it as not due. Nil means none.
 func (w *expiryWatch) next() *watchedExpiry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -170,12 +183,13 @@ func (w *expiryWatch) next() *watchedExpiry {
 	return nil
 }
 
-// check reads what expires of one directory. A controller that cannot be read is left out while
-// another one can be. After rejected credentials no other controller is tried.
+// check reads the expiry times of one directory. It ignores a controller that cannot be read if another one
+// can. After rejected credentials, it tries no other controller.
 func (w *expiryWatch) check(whole context.Context, e *watchedExpiry) {
 	w.mu.Lock()
 	d, urls := e.config, slices.Clone(e.urls)
 	w.mu.Unlock()
+	secret, by := w.secret(d), "" // before the bind: a later one is new
 	var found expiries
 	var gone []string
 	var failed error
@@ -188,6 +202,7 @@ func (w *expiryWatch) check(whole context.Context, e *watchedExpiry) {
 			failed, gone = err, append(gone, url)
 		}
 		if rejected(err) {
+			by = url
 			break
 		}
 	}
@@ -199,6 +214,7 @@ func (w *expiryWatch) check(whole context.Context, e *watchedExpiry) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	e.secret, e.rejectedBy = secret, by
 	if len(gone) < len(urls) && !rejected(failed) {
 		e.urls = slices.DeleteFunc(e.urls, func(at string) bool { return slices.Contains(gone, at) })
 		e.found, e.checked, e.err = found, e.tried, nil
@@ -213,13 +229,13 @@ func (w *expiryWatch) check(whole context.Context, e *watchedExpiry) {
 	}
 }
 
-// rejected reports whether an error means that the credentials do not work. Each further attempt
-// may count as a failed logon.
+// rejected reports whether an error means that the credentials were rejected. Each further attempt may count as
+// a failed logon.
 func rejected(err error) bool {
 	return errors.Is(err, directory.ErrCredentials) || errors.Is(err, directory.ErrSecret)
 }
 
-// first returns the first of the times of both.
+// first returns the earlier of each pair of times.
 func (x expiries) first(other expiries) expiries {
 	earlier := func(a, b time.Time) time.Time {
 		if a.IsZero() || !b.IsZero() && b.Before(a) {
@@ -231,7 +247,7 @@ func (x expiries) first(other expiries) expiries {
 		earlier(x.account, other.account)}
 }
 
-// addTo adds what expires to the status of each directory, and warns of what expires soon.
+// addTo adds the expiry times to the status of each directory, with a warning if one is near.
 func (w *expiryWatch) addTo(directories []control.DirectoryStatus, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -246,12 +262,12 @@ func (w *expiryWatch) addTo(directories []control.DirectoryStatus, now time.Time
 			Account: control.Time{Time: e.found.account}}
 		d.Warnings = append(d.Warnings, e.found.warnings(now)...)
 		if errors.Is(e.err, directory.ErrCredentials) {
-			d.Warnings = append(d.Warnings, "the connection that exists stays, and no other can be made: "+e.err.Error())
+			d.Warnings = append(d.Warnings, "the current connection stays, but no new one can be made: "+e.err.Error())
 		}
 	}
 }
 
-// warnings returns a sentence about each time that is near or past.
+// warnings returns a sentence for each time that is near or past.
 func (x expiries) warnings(now time.Time) (all []string) {
 	for _, each := range []struct {
 		at           time.Time

@@ -26,17 +26,19 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// expiryRig is a watch whose clock and controllers the test has in hand.
+// expiryRig is a watch with a fake clock and fake controllers.
 type expiryRig struct {
 	*expiryWatch
-	clock time.Time
-	fails map[string]error // by URL
-	reads []string         // URLs, since the last call of run
+	clock    time.Time
+	password string
+	fails    map[string]error // by URL
+	reads    []string         // URLs read since the last call of run
 }
 
 func newExpiryRig() *expiryRig {
 	r := &expiryRig{expiryWatch: newExpiryWatch(slog.New(slog.DiscardHandler)), clock: noon, fails: map[string]error{}}
 	r.now = func() time.Time { return r.clock }
+	r.secret = func(config.Directory) string { return r.password }
 	r.read = func(_ context.Context, _ config.Directory, url string) (expiries, error) {
 		r.reads = append(r.reads, url)
 		if err := r.fails[url]; err != nil {
@@ -47,7 +49,7 @@ func newExpiryRig() *expiryRig {
 	return r
 }
 
-// run ends a pass some time later, reads what is due, and returns the URLs that were read.
+// run ends a pass after a delay, does the reads that are due, and returns their URLs.
 func (r *expiryRig) run(t *testing.T, later time.Duration) []string {
 	r.clock, r.reads = r.clock.Add(later), nil
 	r.passed("corp")
@@ -57,7 +59,8 @@ func (r *expiryRig) run(t *testing.T, later time.Duration) []string {
 	return r.reads
 }
 
-// TestExpiryWatch: each controller in use is read once a day, and no rejected logon is repeated.
+// TestExpiryWatch checks that each controller in use is read once a day, and that a rejected logon is not
+// repeated.
 func TestExpiryWatch(t *testing.T) {
 	corp := config.Directory{Name: "corp", Bind: config.Bind{DN: "svc"}}
 	one, two := []string{"ldaps://dc1"}, []string{"ldaps://dc2", "ldaps://dc1"}
@@ -107,8 +110,8 @@ func TestExpiryWatch(t *testing.T) {
 	}
 }
 
-// TestExpiryOfNewAccount: another account is read at once, many controllers are not all read, and a clock
-// that was set back does not stop the reads.
+// TestExpiryOfNewAccount checks that a new account is read at once, that the number of controllers is limited,
+// and that a clock that was set back does not stop the reads.
 func TestExpiryOfNewAccount(t *testing.T) {
 	r := newExpiryRig()
 	corp := config.Directory{Name: "corp", Bind: config.Bind{DN: "svc"}}
@@ -128,7 +131,46 @@ func TestExpiryOfNewAccount(t *testing.T) {
 	}
 }
 
-// TestExpiryInStatus: status has what was read, and warns of what is near or past.
+// TestExpiryAfterRejection checks that a new password, or a connection with the present one, ends the warning of a
+// rejected one, and that nothing else repeats the logon.
+func TestExpiryAfterRejection(t *testing.T) {
+	corp := config.Directory{Name: "corp", Bind: config.Bind{DN: "svc"}}
+	const one, two = "ldaps://dc1", "ldaps://dc2"
+	for _, c := range []struct {
+		name   string
+		change func(*expiryRig)
+		reads  []string // in the next pass
+		warned bool     // after it
+	}{
+		{"nothing changed", func(*expiryRig) {}, nil, true},
+		{"a new password, which is accepted", func(r *expiryRig) {
+			r.password = "new"
+			clear(r.fails)
+		}, []string{one}, false},
+		{"a new password, which is rejected", func(r *expiryRig) { r.password = "new" }, []string{one}, true},
+		{"a connection", func(r *expiryRig) { r.connected(corp, one) }, nil, false},
+		{"a connection to another controller", func(r *expiryRig) { r.connected(corp, two) }, nil, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newExpiryRig()
+			r.fails[one] = fmt.Errorf("bind: %w", directory.ErrCredentials)
+			r.connected(corp, one)
+			r.run(t, 0)
+			c.change(r)
+			got := r.run(t, time.Minute)
+			all := []control.DirectoryStatus{{Name: "corp"}}
+			r.addTo(all, r.clock)
+			if !slices.Equal(got, c.reads) || len(all[0].Warnings) > 0 != c.warned {
+				t.Errorf("reads %q, warnings %q, want reads %q, warned %t", got, all[0].Warnings, c.reads, c.warned)
+			}
+			if again := r.run(t, time.Minute); len(again) > 0 {
+				t.Errorf("the next pass reads %q", again)
+			}
+		})
+	}
+}
+
+// TestExpiryInStatus checks that status shows the expiry times, and warns if one is near or past.
 func TestExpiryInStatus(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -174,7 +216,7 @@ func TestExpiryInStatus(t *testing.T) {
 	}
 }
 
-// TestReadExpiries reads them at a controller.
+// TestReadExpiries reads the expiry times from a simulated controller.
 func TestReadExpiries(t *testing.T) {
 	ad, server, d := newTestDirectory(t)
 	server.SetCertificate(adsim.Expiring)
@@ -197,7 +239,7 @@ func TestReadExpiries(t *testing.T) {
 	}
 }
 
-// TestFirstExpiry: of a chain, the first end counts.
+// TestFirstExpiry checks that the earliest expiry in a chain counts.
 func TestFirstExpiry(t *testing.T) {
 	cert := func(left time.Duration) *x509.Certificate { return &x509.Certificate{NotAfter: noon.Add(left)} }
 	for _, c := range []struct {
@@ -217,7 +259,8 @@ func TestFirstExpiry(t *testing.T) {
 	}
 }
 
-// TestStreamExpiry: a renewed authority may stand beside the old one; the client certificate has one end.
+// TestStreamExpiry checks that the latest expiry among authority certificates counts, and the only expiry of
+// the client certificate.
 func TestStreamExpiry(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string, ends ...time.Time) string {

@@ -35,16 +35,31 @@ func (d *daemon) newExporter(c *config.Config, q control.ExportQuery) (exporter,
 	if err != nil {
 		return exporter{}, err
 	}
-	e := exporter{version: d.version, config: c, store: d.store, files: d.files.Snapshot(), policy: policy, query: q}
-	if q.Open {
-		e.empty = emptyDomains(c, d.index(), d.files)
-		e.openStale(d.agesOf(c))
-	}
+	e := exporter{version: d.version, config: c, store: d.store, policy: policy, query: q}
+	withSameTables(d.files, func(files []*tables.Table) {
+		e.files, e.open, e.maybeEmpty = files, nil, nil
+		if q.Open {
+			e.findOpen(domainsWithoutAddress(c, d.files, d.index().HasDomain, d.store.HasDomainBelow),
+				func(domain string) bool { return hasBeenRead(d.index(), domain) }, d.agesOf(c))
+		}
+	})
 	for _, d := range d.syncs.Directories() {
 		e.directories = append(e.directories, control.ExportDirectory{Name: d.Name, State: d.State,
 			LastSuccess: d.LastSuccess})
 	}
 	return e, nil
+}
+
+// withSameTables calls find with the tables of the accept files, again if a file was read meanwhile. Otherwise find
+// could get a table that lacks entries, and a state of its file that is no longer in doubt.
+func withSameTables(files *tables.Files, find func([]*tables.Table)) {
+	for {
+		before := files.Snapshot()
+		find(before)
+		if slices.Equal(before, files.Snapshot()) {
+			return
+		}
+	}
 }
 
 // exporter lists the recipients of one configuration. The policy decides as for an outside
@@ -57,8 +72,8 @@ type exporter struct {
 	policy      *policy.Policy
 	directories []control.ExportDirectory
 	query       control.ExportQuery
-	empty       []string // enforced domains without a known address; only with query.Open
-	stale       []string // other enforced domains with an accept file that is too old; only with query.Open
+	open        []openDomain // only with query.Open
+	maybeEmpty  []string     // enforced domains without a known address that may have some; only with query.Open
 	tell        func(control.ExportEvent) error
 
 	ctx   context.Context
@@ -70,7 +85,7 @@ func (e *exporter) run(ctx context.Context, now time.Time) error {
 	head := e.head(now)
 	if head.State == control.NotReady && !e.query.Force {
 		return fmt.Errorf("%s not been read in full yet, and its recipients would be missing; wait for it, or force it",
-			e.unread())
+			e.notReady())
 	}
 	if err := e.tell(control.ExportEvent{Head: &head}); err != nil {
 		return err
@@ -88,19 +103,9 @@ func (e *exporter) head(now time.Time) control.ExportHead {
 	totals := e.store.Totals()
 	head := control.ExportHead{Version: e.version, Time: control.Time{Time: now}, State: control.Fresh,
 		Addresses: totals.Addresses,
-		Digest:    totals.Digest, Domains: map[string]string{}, Directories: e.directories, Unlisted: []string{}}
+		Digest:    totals.Digest, Domains: map[string]string{}, Directories: e.directories, Unlisted: e.unlisted()}
 	for domain, mode := range e.config.Domains {
 		head.Domains[domain] = string(mode)
-		if mode == config.Pass && strings.HasPrefix(domain, ".") {
-			head.Unlisted = append(head.Unlisted, "all recipients in sub-domains of "+domain[1:]+", which are not judged")
-		}
-	}
-	slices.Sort(head.Unlisted)
-	if e.query.Open {
-		head.Unlisted = append(head.Unlisted, e.openBelow()...)
-	}
-	for _, pattern := range e.config.AcceptPatterns {
-		head.Unlisted = append(head.Unlisted, "what matches "+pattern+" (accept_patterns)")
 	}
 	for _, d := range e.directories {
 		head.State = control.Worst(head.State, d.State)
@@ -108,8 +113,8 @@ func (e *exporter) head(now time.Time) control.ExportHead {
 	return head
 }
 
-// unread names the directories that are not ready, as the beginning of a sentence.
-func (e *exporter) unread() string {
+// notReady names the directories that are not ready, as the beginning of a sentence.
+func (e *exporter) notReady() string {
 	var names []string
 	for _, d := range e.directories {
 		if d.State == control.NotReady {
@@ -160,7 +165,10 @@ func (e *exporter) addIndexed() error {
 			}
 		case policy.VerdictKnown, policy.VerdictAllowlisted, policy.VerdictAlways:
 		case policy.VerdictError:
-			return d.Err
+			if !restricted {
+				return d.Err
+			}
+			r.Restricted = true // and perhaps open by now
 		default: // only internal-only addresses get to the rows below 6
 			r.Restricted = restricted
 		}
@@ -293,80 +301,4 @@ func (e *exporter) addPassed() error {
 		}
 	}
 	return nil
-}
-
-// addOpen lists whole domains in which the daemon rejects no recipient now: those in mode report,
-// and enforced ones of which no address is known or an accept file is too old.
-func (e *exporter) addOpen() error {
-	if !e.query.Open {
-		return nil
-	}
-	for _, domain := range slices.Sorted(maps.Keys(e.config.Domains)) {
-		if e.config.Domains[domain] == config.Report && !strings.HasPrefix(domain, ".") {
-			if err := e.addWhole(domain, control.SourceReport); err != nil {
-				return err
-			}
-		}
-	}
-	for _, domain := range e.judged() {
-		if _, named := e.config.Domains[domain]; !named && e.config.ModeOf(domain) == config.Report {
-			if err := e.addWhole(domain, control.SourceReport); err != nil {
-				return err
-			}
-		}
-	}
-	for _, domain := range e.empty {
-		if !strings.HasPrefix(domain, ".") {
-			if err := e.addWhole(domain, control.SourceEmpty); err != nil {
-				return err
-			}
-		}
-	}
-	for _, domain := range e.stale {
-		if err := e.addWhole(domain, control.SourceStale); err != nil {
-			return err
-		}
-	}
-	return e.addOpenAliases()
-}
-
-// openStale finds the enforced domains in which nothing is rejected because an accept file is too old.
-func (e *exporter) openStale(ages fileAges) {
-	if e.config.WhenStale == config.Refuse {
-		return
-	}
-	for _, domain := range e.judged() {
-		if e.config.ModeOf(domain) == config.Enforce && !slices.Contains(e.empty, domain) &&
-			ages.freshness(domain).State == policy.Stale {
-			e.stale = append(e.stale, domain)
-		}
-	}
-}
-
-// addWhole lists a whole domain, unless a list of the configuration has it.
-func (e *exporter) addWhole(domain, source string) error {
-	key := "@" + domain
-	if slices.Contains(e.config.Accept, key) ||
-		slices.ContainsFunc(e.files, func(t *tables.Table) bool { return t.Has(key) }) {
-		return nil
-	}
-	return e.add(control.Recipient{Address: key, Source: source})
-}
-
-// openBelow returns which sub-domains the list cannot open, one sentence each.
-func (e *exporter) openBelow() (unlisted []string) {
-	for _, domain := range slices.Sorted(maps.Keys(e.config.Domains)) {
-		mode := e.config.Domains[domain]
-		if mode == config.Pass || !strings.HasPrefix(domain, ".") || slices.Contains(e.empty, domain) {
-			continue
-		}
-		unlisted = append(unlisted, fmt.Sprintf("recipients in sub-domains of %s without a known address (mode %s)",
-			domain[1:], mode))
-	}
-	for _, domain := range e.empty {
-		if strings.HasPrefix(domain, ".") {
-			unlisted = append(unlisted, "recipients in sub-domains of "+domain[1:]+", of which no address is known")
-		}
-	}
-	return unlisted
 }

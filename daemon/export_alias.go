@@ -155,36 +155,6 @@ func (e *exporter) aliases() []string {
 	})
 }
 
-// addOpenAliases lists the whole enforced aliases with a target that addOpen lists. The daemon defers
-// their unknown recipients.
-func (e *exporter) addOpenAliases() error {
-	for _, alias := range e.aliases() {
-		if e.config.ModeOf(alias) != config.Enforce || slices.Contains(e.empty, alias) || slices.Contains(e.stale, alias) {
-			continue
-		}
-		if source := e.openBy(e.policy.AliasTargets(alias)); source != "" {
-			if err := e.addWhole(alias, source); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// openBy returns the source by which addOpen lists one of these targets, or "".
-func (e *exporter) openBy(targets []policy.AliasTarget) (source string) {
-	for _, t := range targets {
-		switch {
-		case t.Alias:
-		case slices.Contains(e.empty, t.Domain):
-			return control.SourceEmpty
-		case slices.Contains(e.stale, t.Domain):
-			source = control.SourceStale
-		}
-	}
-	return source
-}
-
 // aliasedAs lists an address of the index as a recipient of an alias, unless the list has that
 // recipient for another reason.
 func (e *exporter) aliasedAs(a address.Address, alias string, restricted bool) error {
@@ -198,7 +168,7 @@ func (e *exporter) aliasedAs(a address.Address, alias string, restricted bool) e
 	d := e.judge(as)
 	r := control.Recipient{Address: as.String(), Source: control.SourceAlias}
 	switch {
-	case d.Verdict == policy.VerdictError:
+	case d.Verdict == policy.VerdictError && !restricted:
 		return d.Err
 	case d.Verdict == policy.VerdictDenylisted, d.Verdict == policy.VerdictUnknown:
 		return nil

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,9 +22,10 @@ import (
 	"rcpt-milter/store"
 )
 
-// exportFile keeps the file of export current. It writes only what the daemon is sure of: while a
-// directory is not ready or stale, or the store is damaged, the last good file stays. Removals
-// that the guard holds are in the index, and so in the file.
+// exportFile keeps the file of export current. While a directory is not ready or stale, the file
+// becomes the union of the last list and the present one: it gains what the daemon knows, and loses
+// nothing. While the store is damaged, or the last list cannot be read, the last good file stays.
+// Removals that the guard holds are in the index, and so in the file.
 //
 // The file rejects no recipient that the daemon would not reject for any sender: it has
 // internal-only recipients, and whole domains in mode report or without a known address.
@@ -50,7 +52,8 @@ type exportedState struct {
 	config *config.Config
 	digest string         // of the index
 	files  []*table.Table // of accept_files; the tables stay in memory, so no other one gets their address
-	open   string         // enforced domains in which nothing is rejected
+	open   string         // domains in which nothing is rejected
+	doubt  string         // why the file keeps the entries of the last list; empty means that it does not
 	size   int64
 	time   time.Time
 }
@@ -127,17 +130,24 @@ type heldError string
 
 func (e heldError) Error() string { return string(e) }
 
-// check returns a heldError if the index cannot be trusted.
-func (x *exportFile) check(e exporter) error {
+// check returns why the index cannot be trusted in part, or "". The error is a heldError if it cannot
+// be trusted at all.
+func (x *exportFile) check(e exporter) (doubt string, err error) {
 	if h := x.health(); h.State == store.Damaged || h.State == store.Unreadable {
-		return heldError(fmt.Sprintf("the store is %s", h.State))
+		return "", heldError(fmt.Sprintf("the store is %s", h.State))
 	}
+	var doubts []string
 	for _, d := range e.directories {
-		if d.State != control.Fresh && d.State != control.Late && d.State != control.Retired {
-			return heldError(fmt.Sprintf("directory %s is %s", d.Name, d.State))
+		if !trusted(d.State) {
+			doubts = append(doubts, fmt.Sprintf("directory %s is %s", d.Name, d.State))
 		}
 	}
-	return nil
+	return strings.Join(doubts, ", "), nil
+}
+
+// trusted reports whether the index has all recipients of a directory in this state.
+func trusted(s control.State) bool {
+	return s == control.Fresh || s == control.Late || s == control.Retired
 }
 
 // update writes the file if it is not current.
@@ -147,27 +157,31 @@ func (x *exportFile) update(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := x.check(e); err != nil {
+	doubt, err := x.check(e)
+	if err != nil {
 		return err
 	}
-	state := exportedState{config: c, digest: e.store.Totals().Digest, files: e.files, open: fmt.Sprint(e.empty, e.stale)}
+	state := exportedState{config: c, digest: e.store.Totals().Digest, files: e.files,
+		open: fmt.Sprint(e.open, e.maybeEmpty), doubt: doubt}
 	if state.stat(c.Export.File) == nil && state.equal(x.done) {
 		return nil
 	}
 	before, _ := contentOf(c.Export.File, c.Export.Format)
-	var entries, omitted int
+	var done listTotals
 	var after content
 	err = table.Replace(c.Export.File, func(w io.Writer) (err error) {
 		sum := &summer{w: w, format: c.Export.Format, hash: sha256.New()}
-		if entries, omitted, err = e.list(ctx, c.Export, x.now(), sum); err != nil {
+		if done, err = e.list(ctx, c.Export, doubt, x.now(), sum); err != nil {
 			return err
 		}
 		again, err := x.exporter(c, query) // the list took a while
 		if err != nil {
 			return err
 		}
-		if err := x.check(again); err != nil {
+		if now, err := x.check(again); err != nil {
 			return err
+		} else if doubt == "" && now != "" {
+			return heldError(now) // the next pass makes the union
 		}
 		if after = sum.content(); after == before {
 			return errSame
@@ -177,7 +191,7 @@ func (x *exportFile) update(ctx context.Context, c *config.Config) error {
 	if err != nil && !errors.Is(err, errSame) {
 		return err
 	}
-	x.record(entries, omitted, err == nil)
+	x.record(done, doubt, err == nil)
 	if err := state.stat(c.Export.File); err != nil {
 		return err
 	}
@@ -188,11 +202,30 @@ func (x *exportFile) update(ctx context.Context, c *config.Config) error {
 // errSame ends the writing of a list that the file has already.
 var errSame = errors.New("the file has this list")
 
-// list writes the list of an exporter, and returns the number of entries, and of recipients that a
-// table cannot hold.
-func (e exporter) list(ctx context.Context, o config.Export, now time.Time, w io.Writer) (entries, omitted int,
+// listTotals counts what a list has.
+type listTotals struct {
+	entries int
+	kept    int // how many of them only the last list had
+	omitted int // recipients that a table cannot hold
+}
+
+// list writes the list of an exporter. With a doubt it keeps the entries of the last list, and
+// returns a heldError if that cannot be read, before it makes any list.
+func (e exporter) list(ctx context.Context, o config.Export, doubt string, now time.Time, w io.Writer) (done listTotals,
 	err error) {
-	list := NewRecipientList(ListOptions{Format: o.Format, File: o.File, Restricted: true}, w)
+	var last *os.File
+	if doubt != "" {
+		if last, err = openLastList(o.File); err == nil {
+			defer last.Close()
+			err = checkLastList(o.Format, last)
+		}
+		if err != nil {
+			return listTotals{}, heldError(fmt.Sprintf("%s; %v", doubt, err))
+		}
+	}
+	list := NewRecipientList(ListOptions{Format: o.Format, File: o.File, Restricted: true, Force: doubt != "",
+		Kept: doubt}, w)
+	e.query.Force = doubt != ""
 	e.tell = func(event control.ExportEvent) error {
 		if event.Head != nil {
 			list.Head = *event.Head
@@ -200,16 +233,47 @@ func (e exporter) list(ctx context.Context, o config.Export, now time.Time, w io
 		return list.Add(event.Recipients)
 	}
 	if err := e.run(ctx, now); err != nil {
-		return 0, 0, err
+		return listTotals{}, err
 	}
-	entries, err = list.End()
-	return entries, list.Omitted(), err
+	if doubt != "" {
+		if done.kept, err = e.keep(list, last); errors.Is(err, errLastList) {
+			return listTotals{}, heldError(fmt.Sprintf("%s; %v", doubt, err))
+		} else if err != nil {
+			return listTotals{}, err
+		}
+	}
+	done.entries, err = list.End()
+	done.omitted = list.Omitted()
+	return done, err
+}
+
+// keep completes a list by the last one. Enforced domains that no directory in doubt can
+// show to be empty are listed as a whole, unless the last list names them.
+func (e exporter) keep(list *RecipientList, last io.Reader) (kept int, err error) {
+	named := map[string]bool{}
+	kept, err = list.Keep(last, func(r control.Recipient) {
+		if domain := r.Address[strings.LastIndexByte(r.Address, '@')+1:]; slices.Contains(e.maybeEmpty, domain) {
+			named[domain] = true
+		}
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, domain := range e.maybeEmpty {
+		if named[domain] || strings.HasPrefix(domain, ".") {
+			continue
+		}
+		if err := list.Add([]control.Recipient{{Address: "@" + domain, Source: control.SourceEmpty}}); err != nil {
+			return 0, err
+		}
+	}
+	return kept, nil
 }
 
 // equal reports whether nothing has changed that the file depends on.
 func (s exportedState) equal(o exportedState) bool {
 	return s.config == o.config && s.digest == o.digest && slices.Equal(s.files, o.files) && s.open == o.open &&
-		s.size == o.size && s.time.Equal(o.time)
+		s.doubt == o.doubt && s.size == o.size && s.time.Equal(o.time)
 }
 
 // stat records size and time of the file.

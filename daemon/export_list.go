@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"rcpt-milter/control"
@@ -20,14 +21,17 @@ type ListOptions struct {
 	Format     string // one of ListFormats
 	File       string // for the comment in a table; empty means standard output
 	Restricted bool   // include internal-only recipients
-	Force      bool   // write a list without a recipient of the index
+	Force      bool   // write a list without a proven recipient
+	Kept       string // why Keep will add the entries of the last list; empty means that it will not
 }
 
 // ErrEmptyList explains why an empty list is not written.
-var ErrEmptyList = errors.New("the index has no recipient in the domains of the configuration; an empty list would " +
-	"reject every recipient")
+var ErrEmptyList = errors.New("no recipient in the domains of the configuration is in the index, or on a host " +
+	"without directories in accept_files; an empty list would reject every recipient")
 
-// RecipientList writes a list in one of the formats. It writes nothing before the first entry.
+// RecipientList writes a list in one of the formats. Unless forced, it writes nothing before the
+// first proven recipient: one that the index has, or an accept file on a host without directories.
+// A list without one may be that of an index that lost everything.
 type RecipientList struct {
 	Head    control.ExportHead // set it before Add
 	options ListOptions
@@ -36,13 +40,19 @@ type RecipientList struct {
 	rows    *text.JSONRows
 	begun   bool
 	entries int
-	indexed int // number of entries from the index
+	proven  bool                // the list has a proven recipient, or is forced
+	waiting []control.Recipient // came before the first proven one
+	keys    *keySet             // of the list, for Keep; nil without Kept
 }
 
 // NewRecipientList returns a list that is written to w.
 func NewRecipientList(o ListOptions, w io.Writer) *RecipientList {
 	out := bufio.NewWriterSize(w, 64<<10)
-	return &RecipientList{options: o, out: out, table: tables.NewWriter(w), rows: &text.JSONRows{W: out}}
+	l := &RecipientList{options: o, out: out, table: tables.NewWriter(w), rows: &text.JSONRows{W: out}, proven: o.Force}
+	if o.Kept != "" {
+		l.keys = newKeySet()
+	}
+	return l
 }
 
 // Add adds recipients.
@@ -51,14 +61,34 @@ func (l *RecipientList) Add(all []control.Recipient) error {
 		if !l.wanted(r) {
 			continue
 		}
-		if r.Source == control.SourceIndex {
-			l.indexed++
+		if l.proven = l.proven || l.proves(r); !l.proven {
+			l.waiting = append(l.waiting, r)
+			continue
 		}
-		if err := l.add(r); err != nil {
-			return err
+		for _, w := range append(l.waiting, r) {
+			if err := l.add(w); err != nil {
+				return err
+			}
 		}
+		l.waiting = nil
 	}
 	return nil
+}
+
+// proves reports whether a recipient shows that the source of the list is not empty.
+func (l *RecipientList) proves(r control.Recipient) bool {
+	withoutDirectory := !slices.ContainsFunc(l.Head.Directories, func(d control.ExportDirectory) bool {
+		return d.State != control.Retired
+	})
+	switch r.Source {
+	case control.SourceIndex:
+		return true
+	case control.SourceAlias:
+		return withoutDirectory || l.Head.Addresses > 0
+	case control.SourceFile:
+		return withoutDirectory
+	}
+	return false
 }
 
 // wanted reports whether a recipient belongs in the list in this format.
@@ -75,9 +105,13 @@ func (l *RecipientList) wanted(r control.Recipient) bool {
 }
 
 func (l *RecipientList) add(r control.Recipient) error {
-	if l.indexed == 0 && !l.options.Force {
-		return nil // the list may turn out to be empty; see End
+	if l.keys != nil {
+		l.keys.add(r.Address)
 	}
+	return l.write(r)
+}
+
+func (l *RecipientList) write(r control.Recipient) error {
 	l.begin()
 	l.entries++
 	switch l.options.Format {
@@ -97,7 +131,7 @@ func (l *RecipientList) begin() {
 	}
 	l.begun = true
 	if l.options.Format == "postmap" {
-		l.table.Comment(TableHead(l.Head, l.options.File))
+		l.table.Comment(TableHead(l.Head, l.options.File) + keptComment(l.options.Kept))
 	}
 }
 
@@ -105,9 +139,9 @@ func (l *RecipientList) begin() {
 func (l *RecipientList) Omitted() int { return l.table.Omitted() }
 
 // End writes the end of the list, and returns the number of its entries. It returns ErrEmptyList if
-// no recipient is in the index, unless forced.
+// no recipient is proven, unless forced.
 func (l *RecipientList) End() (int, error) {
-	if l.indexed == 0 && !l.options.Force {
+	if !l.proven {
 		return 0, ErrEmptyList
 	}
 	l.begin()

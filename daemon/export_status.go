@@ -31,19 +31,30 @@ func (x *exportFile) hold(reason string) {
 	x.status.Held = reason
 }
 
-// record records the list of a file that is current now, and how many recipients it cannot hold.
-func (x *exportFile) record(entries, omitted int, written bool) {
+// record records the list of a file that is current now, and why it keeps the entries of the last
+// one.
+func (x *exportFile) record(done listTotals, doubt string, written bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.status.Entries = int64(entries)
-	if written {
-		x.pending = true
-		x.status.Written = control.Time{Time: x.now()}
-		x.log.Info("export written", "file", x.status.File, "entries", entries)
-		if omitted > 0 {
-			x.log.Warn("export lacks recipients that a table cannot hold; Postfix would reject them", "file", x.status.File,
-				"recipients", omitted)
+	x.status.Entries, x.status.Kept = int64(done.entries), int64(done.kept)
+	if x.status.Union != doubt {
+		x.status.Union = doubt
+		if doubt != "" {
+			x.log.Warn("export is the union of the last list and the present one", "file", x.status.File,
+				"reason", doubt, "kept", done.kept)
+		} else {
+			x.log.Info("export is the present list again", "file", x.status.File)
 		}
+	}
+	if !written {
+		return
+	}
+	x.pending = true
+	x.status.Written = control.Time{Time: x.now()}
+	x.log.Info("export written", "file", x.status.File, "entries", done.entries)
+	if done.omitted > 0 {
+		x.log.Warn("export lacks recipients that a table cannot hold; Postfix would reject them", "file", x.status.File,
+			"recipients", done.omitted)
 	}
 }
 
@@ -57,7 +68,10 @@ func (x *exportFile) finish(err error) {
 		if x.status.Trouble != "" {
 			x.log.Info("export works again", "file", x.status.File)
 		}
-		x.status.Current, x.status.Trouble, x.status.Since = now, "", control.Time{}
+		x.status.Trouble, x.status.Since = "", control.Time{}
+		if x.status.Union == "" {
+			x.status.Current = now
+		}
 		return
 	}
 	if x.status.Trouble == "" {

@@ -38,3 +38,11 @@ func TableHead(h control.ExportHead, file string) string {
 	}
 	return b.String()
 }
+
+// keptComment returns the comment of a table that keeps the entries of the one before, and why.
+func keptComment(why string) string {
+	if why == "" {
+		return ""
+	}
+	return "It keeps all entries of the table before it, because " + text.Printable(why) + ".\n"
+}

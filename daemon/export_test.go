@@ -58,8 +58,8 @@ func newTestExporter(t *testing.T, c *config.Config, s *store.Store, q control.E
 	e := exporter{version: "test", config: c, store: s, files: files.Snapshot(), policy: policy, query: q,
 		directories: []control.ExportDirectory{{Name: "corp", State: control.Fresh}}}
 	if q.Open {
-		e.empty = domainsWithoutAddress(c, nil, s.HasDomain, s.HasDomainBelow)
-		e.openStale(fileAges{files, c.AcceptFilesMaxAge, func() time.Time { return noon }})
+		e.findOpen(domainsWithoutAddress(c, nil, s.HasDomain, s.HasDomainBelow), func(string) bool { return true },
+			fileAges{files, c.AcceptFilesMaxAge, func() time.Time { return noon }})
 	}
 	return e
 }
@@ -158,5 +158,50 @@ func TestExporterInBatches(t *testing.T) {
 	e.tell = func(control.ExportEvent) error { cancel(); return nil }
 	if err := e.run(ctx, noon); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
+	}
+}
+
+// TestExporterUnlisted: the head names every kind of recipient that the daemon accepts and no list can have.
+func TestExporterUnlisted(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*config.Config)
+		query  control.ExportQuery
+		want   []string // words of each sentence
+	}{
+		{"nothing", func(*config.Config) {}, control.ExportQuery{Open: true}, nil},
+		{"a pattern", func(c *config.Config) { c.AcceptPatterns = []string{"srs0=.*"} }, control.ExportQuery{},
+			[]string{"accept_patterns"}},
+		{"a delimiter", func(c *config.Config) { c.RecipientDelimiter = "+-" }, control.ExportQuery{},
+			[]string{"recipient_delimiter = +-"}},
+		{"tags", func(c *config.Config) { c.StripPrefixes = []string{"prvs=", "btv1=="} }, control.ExportQuery{},
+			[]string{"prvs=, btv1== (strip_prefixes)"}},
+		{"sub-domains in mode pass", func(c *config.Config) { c.Domains[".corp.example"] = config.Pass },
+			control.ExportQuery{Open: true}, []string{"sub-domains of corp.example"}},
+		{"judged sub-domains", func(c *config.Config) { c.Domains[".corp.example"] = config.Report },
+			control.ExportQuery{Open: true}, []string{"mode report"}},
+		{"local parts in judged sub-domains", func(c *config.Config) { c.Domains[".corp.example"] = config.Enforce },
+			control.ExportQuery{}, []string{"postmaster, abuse (always_accept) in sub-domains of corp.example"}},
+		{"no local part is always accepted", func(c *config.Config) {
+			c.Domains[".corp.example"], c.AlwaysAccept = config.Enforce, nil
+		}, control.ExportQuery{}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			use := &config.Config{Domains: map[string]config.Mode{"corp.example": config.Enforce},
+				AlwaysAccept: []string{"postmaster", "abuse"}}
+			c.change(use)
+			s := newTestStore(t)
+			addAddresses(t, s, "corp", "ann@corp.example", "bob@sub.corp.example")
+			head, _ := exported(t, use, s, c.query)
+			for i, want := range c.want {
+				if len(head.Unlisted) != len(c.want) || !strings.Contains(head.Unlisted[i], want) {
+					t.Errorf("unlisted %q, want %q", head.Unlisted, c.want)
+					break
+				}
+			}
+			if len(c.want) == 0 && len(head.Unlisted) > 0 {
+				t.Errorf("unlisted %q, want nothing", head.Unlisted)
+			}
+		})
 	}
 }

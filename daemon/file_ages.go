@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"errors"
 	"time"
 
+	"rcpt-milter/internal/clock"
 	"rcpt-milter/policy"
 	tables "rcpt-milter/postfix/table"
 )
@@ -20,21 +22,31 @@ func (a fileAges) state(modified time.Time) policy.State {
 	if a.max == 0 {
 		return policy.Fresh
 	}
-	if age := a.now().Sub(modified); age < 0 || age > a.max {
+	if age, known := clock.Elapsed(modified, a.now()); !known || age > a.max {
 		return policy.Stale
 	}
 	return policy.Fresh
 }
 
-// freshness returns the state of the files that name a domain: stale if one of them is.
+// stateOf returns the state of a file. One that may lack entries is as good as stale.
+func (a fileAges) stateOf(f tables.FileAge) policy.State {
+	if f.Doubt != "" {
+		return policy.Stale
+	}
+	return a.state(f.Modified)
+}
+
+// freshness returns the state of the files that name a domain: stale if one of them is. A file that may lack
+// entries may have named every domain, and comes before one that is old.
 func (a fileAges) freshness(domain string) policy.Freshness {
 	worst := policy.Freshness{State: policy.Fresh}
-	if a.max == 0 {
+	if a.files == nil {
 		return worst
 	}
-	a.files.Modified(domain, func(file string, modified time.Time) {
-		if state := a.state(modified); state.Rank() > worst.State.Rank() {
-			worst = policy.Freshness{State: state, File: file, Since: modified}
+	a.files.Modified(domain, func(f tables.FileAge) {
+		state := a.stateOf(f)
+		if state.Rank() > worst.State.Rank() || f.Doubt != "" && worst.Doubt == "" {
+			worst = policy.Freshness{State: state, File: f.File, Doubt: f.Doubt, Since: f.Modified}
 		}
 	})
 	return worst
@@ -42,8 +54,13 @@ func (a fileAges) freshness(domain string) policy.Freshness {
 
 // states returns the states of all files, for the log.
 func (a fileAges) states() (all []observedState) {
-	a.files.AllModified(func(file string, modified time.Time) {
-		all = append(all, observedState{inFile, file, a.state(modified), modified, func() error { return nil }})
+	a.files.AllModified(func(f tables.FileAge) {
+		all = append(all, observedState{inFile, f.File, a.stateOf(f), f.Modified, func() error {
+			if f.Doubt == "" {
+				return nil
+			}
+			return errors.New(f.Doubt)
+		}})
 	})
 	return all
 }

@@ -10,6 +10,7 @@ import (
 
 	"rcpt-milter/config"
 	"rcpt-milter/control/metrics"
+	"rcpt-milter/internal/clock"
 	"rcpt-milter/mirror"
 	"rcpt-milter/policy"
 	tables "rcpt-milter/postfix/table"
@@ -53,6 +54,21 @@ func (f *agedFiles) write(name, text string, age time.Duration) string {
 		f.t.Fatal(err)
 	}
 	return path
+}
+
+// doubt makes a start with a copy of the file "new" that has changed and is gone.
+func (f *agedFiles) doubt() {
+	f.t.Helper()
+	paths := []string{filepath.Join(f.dir, "old"), filepath.Join(f.dir, "new")}
+	for range 2 {
+		f.files = tables.NewFiles(tables.Config{Copies: tables.Copies{Dir: filepath.Join(f.dir, copiesDir)}})
+		p, err := f.files.Prepare(paths)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		f.files.Use(p)
+		os.Remove(paths[1])
+	}
 }
 
 func (f *agedFiles) ages(max time.Duration) fileAges {
@@ -130,8 +146,10 @@ func TestAgeOfAcceptFile(t *testing.T) {
 		want policy.State
 	}{
 		{"new", 0, nil, policy.Fresh},
-		{"of the future", -time.Second, nil, policy.Stale},
-		{"of the future, reached", -time.Second, func(f *agedFiles) { f.clock = noon.Add(time.Second) }, policy.Fresh},
+		{"a file server's clock a little ahead", -time.Second, nil, policy.Fresh},
+		{"as far ahead as clocks may be", -clock.Slack, nil, policy.Fresh},
+		{"of the future", -clock.Slack - 1, nil, policy.Stale},
+		{"of the future, reached", -time.Hour, func(f *agedFiles) { f.clock = noon.Add(time.Hour) }, policy.Fresh},
 		{"by time alone", time.Hour, func(f *agedFiles) { f.clock = noon.Add(max) }, policy.Stale},
 		{"the epoch", noon.Sub(time.Unix(0, 0)), nil, policy.Stale},
 		{"a new version", 48 * time.Hour, func(f *agedFiles) {
@@ -186,6 +204,10 @@ func TestWorstOfFileAndDirectory(t *testing.T) {
 		age          time.Duration
 		want         policy.Freshness
 	}{
+		{"both stale", "stale.example", true, 48 * time.Hour, policy.Freshness{State: policy.Stale, Directory: "corp"}},
+		{"both stale, the file in doubt", "doubt.example", true, time.Hour, policy.Freshness{State: policy.Stale}},
+		{"not ready, the file in doubt", "doubt.example", false, time.Hour,
+			policy.Freshness{State: policy.NotReady, Directory: "corp"}},
 		{"both fresh", "old.example", true, time.Hour, policy.Freshness{State: policy.Fresh, Directory: "corp"}},
 		{"the file is stale", "old.example", true, 48 * time.Hour, policy.Freshness{State: policy.Stale}},
 		{"the directory is not ready", "old.example", false, 48 * time.Hour,
@@ -200,7 +222,15 @@ func TestWorstOfFileAndDirectory(t *testing.T) {
 				t.Fatal(err)
 			}
 			syncs := newSyncManager(f.store, metrics.New("test"), slog.New(slog.DiscardHandler))
-			m, err := mirror.New(syncs.mirrorConfig(&config.Config{LateAfter: time.Hour, StaleAfter: time.Hour}, d, nil))
+			limit := time.Hour
+			if strings.Contains(c.name, "both stale") {
+				limit = time.Nanosecond
+			}
+			if c.domain == "doubt.example" {
+				f.write("new", "ann@new.example\n", 0)
+				f.doubt()
+			}
+			m, err := mirror.New(syncs.mirrorConfig(&config.Config{LateAfter: limit, StaleAfter: limit}, d, nil))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -16,17 +16,17 @@ import (
 	"rcpt-milter/store"
 )
 
-// fleet is what this daemon does as a hub, an edge or an engine. It lives as long as the daemon;
-// apply replaces its parts.
+// fleet has the parts that make this daemon a hub, an edge or an engine. It lives as long as the daemon; apply
+// replaces the parts.
 type fleet struct {
 	store   *store.Store
 	syncs   *syncManager
 	version string
 	log     *slog.Logger
-	engine  *engineHost // nil: no engine
-	find    findFunc    // answers edges
+	engine  *engineHost // nil if this daemon has no engine
+	find    findFunc    // answers queries of edges
 
-	group mirror.Group // publishers and followers
+	group mirror.Group // runs publishers and followers
 
 	mu         sync.Mutex
 	started    bool
@@ -35,10 +35,10 @@ type fleet struct {
 	followers  []*follower
 }
 
-// findFunc asks the directories whether they have an address now.
+// findFunc searches the directories for an address now.
 type findFunc func(context.Context, address.Address) (found, internalOnly bool, err error)
 
-// preparedFleet are the parts for one configuration.
+// preparedFleet has the parts for one configuration.
 type preparedFleet struct {
 	links      links
 	publishers publishers
@@ -52,7 +52,7 @@ func newFleet(s *store.Store, syncs *syncManager, c *config.Config, version stri
 	return f
 }
 
-// inside returns the way to the engine of this daemon; nil if it has none.
+// inside returns a connector to the engine of this daemon. It returns nil if this daemon has no engine.
 func (f *fleet) inside() inProcess {
 	if f.engine == nil {
 		return nil
@@ -60,7 +60,7 @@ func (f *fleet) inside() inProcess {
 	return f.engine
 }
 
-// prepare creates the connections and publishers of a configuration. Nothing starts.
+// prepare creates the connections and publishers for a configuration. It starts nothing.
 func (f *fleet) prepare(c *config.Config) preparedFleet {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -68,7 +68,7 @@ func (f *fleet) prepare(c *config.Config) preparedFleet {
 	return preparedFleet{links: all, publishers: f.preparePublishers(c, all)}
 }
 
-// apply makes prepared parts take effect, after the mirrors of the same configuration.
+// apply activates prepared parts. The mirrors of the same configuration must be active already.
 func (f *fleet) apply(next preparedFleet, directories directorySet) {
 	f.mu.Lock()
 	links, publishers, followers, started := f.links, f.publishers, f.followers, f.started
@@ -100,8 +100,7 @@ func runners[R mirror.Runner](all []R) []mirror.Runner {
 	return out
 }
 
-// followersOf returns the followers for directories that come from a stream. Those that would not
-// change stay.
+// followersOf returns the followers of directories that come from a stream. It reuses unchanged followers.
 func (f *fleet) followersOf(directories directorySet, all links, before []*follower) []*follower {
 	var next []*follower
 	for _, d := range directories {
@@ -119,8 +118,8 @@ func (f *fleet) followersOf(directories directorySet, all links, before []*follo
 	return next
 }
 
-// run runs the engine, the publishers and the followers until ctx ends. The engine stops last,
-// because the others still write to it.
+// run runs the engine, the publishers and the followers until ctx ends. The engine stops last, because the
+// others use it until they end.
 func (f *fleet) run(ctx context.Context) error {
 	f.mu.Lock()
 	f.started = true
@@ -145,22 +144,22 @@ func (f *fleet) run(ctx context.Context) error {
 	return err
 }
 
-// connections returns the present connections.
+// connections returns the current connections.
 func (f *fleet) connections() links {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.links
 }
 
-// close closes the connections.
+// close closes all connections.
 func (f *fleet) close() {
 	for _, l := range f.connections() {
 		l.close()
 	}
 }
 
-// connected follows at once what comes over a connection that is back: the mirrors wait longer and
-// longer after failures.
+// connected starts passes of all directories on a connection that is back. Without this, their mirrors would
+// wait, because they wait longer after each failure.
 func (f *fleet) connected(l *link) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -172,7 +171,7 @@ func (f *fleet) connected(l *link) {
 	}
 }
 
-// passEnded publishes and reports after a pass of a directory.
+// passEnded wakes the publisher and the follower of a directory after a pass.
 func (f *fleet) passEnded(directory string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -188,7 +187,7 @@ func (f *fleet) passEnded(directory string) {
 	}
 }
 
-// observeLag records how long a change took to take effect at this edge.
+// observeLag records how long a change took until it was effective at this edge.
 func (f *fleet) observeLag(directory string, behind time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -199,7 +198,7 @@ func (f *fleet) observeLag(directory string, behind time.Duration) {
 	}
 }
 
-// nameHubs adds the hub, and the controller that it follows, to the owners that came from a stream.
+// nameHubs adds the hub, and the controller that it follows, to owners from a stream.
 func (f *fleet) nameHubs(owners []control.Owner) {
 	f.mu.Lock()
 	followers := slices.Clone(f.followers)
@@ -215,8 +214,8 @@ func (f *fleet) nameHubs(owners []control.Owner) {
 	}
 }
 
-// controllerName returns the source of a directory. For a stream it is the hub: name is that of the stream
-// then, which means nothing to an operator.
+// controllerName returns the source of a directory for display. For a stream, that is the hub instead of name,
+// which is the name of the stream and means nothing to an operator.
 func (f *fleet) controllerName(directory, name string) (shown string, stream bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -230,8 +229,8 @@ func (f *fleet) controllerName(directory, name string) (shown string, stream boo
 	return "the hub", true
 }
 
-// nameConfirmers names the hubs that confirm recipients. They ask controllers of their own, so none is
-// the followed one.
+// nameConfirmers adds the names of the hubs that confirm recipients. Hubs search controllers of their own, so
+// none of them is the followed controller.
 func (f *fleet) nameConfirmers(s *control.ConfirmStatus) {
 	if s == nil {
 		return

@@ -8,12 +8,12 @@ import (
 	"rcpt-milter/control"
 )
 
-// publishAlarmAfter is how long a hub may fail to publish before that is an alarm, and how long an edge may
-// wait for one. A second hub, or an engine that restarts, takes less.
+// publishAlarmAfter is how long a hub may fail to publish, or an edge may wait for a hub, before that raises an
+// alarm. A change of the hub, or a restart of the engine, takes less.
 const publishAlarmAfter = time.Minute
 
-// fleetAlarms returns the conditions of the fleet that need repair, one sentence each. The edges of
-// a hub have a table of their own.
+// fleetAlarms returns the conditions of the fleet that need repair, one sentence each. It omits the edges of a
+// hub, which the status lists in a separate table.
 func fleetAlarms(s control.Status, now time.Time) []string {
 	var all []string
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
@@ -49,6 +49,10 @@ func fleetAlarms(s control.Status, now time.Time) []string {
 			add("%d objects of directory %s have more addresses than a message can hold, so all edges defer unknown recipients; "+
 				"split each object into several in Active Directory; the log names them", n, p.Directory)
 		}
+		if p.EdgesError != "" {
+			add("the reports of the edges of directory %s cannot be read, so fleet status shows old ones: %s", p.Directory,
+				p.EdgesError)
+		}
 		if p.LastError != "" && !p.FailingSince.IsZero() && now.Sub(p.FailingSince.Time) >= publishAlarmAfter {
 			add("directory %s is not published to the edges: %s", p.Directory, p.LastError)
 		}
@@ -59,13 +63,16 @@ func fleetAlarms(s control.Status, now time.Time) []string {
 	return all
 }
 
-// diskAlarmPercent is the share of max_disk from which the disk space of an engine is an alarm.
+// diskAlarmPercent is the usage of max_disk, in percent, at which the disk space of an engine raises an alarm.
 const diskAlarmPercent = 90
 
 func engineAlarms(e control.EngineStatus, now time.Time) (all []string) {
 	switch {
 	case !e.Running:
 		all = append(all, "the engine of this daemon does not run: "+e.LastError)
+	case e.WriteError != "":
+		all = append(all, "the engine cannot write its streams, so edges get no changes: "+e.WriteError+
+			"; check nats.dir and the space there; the engine then goes on by itself within minutes")
 	case !e.Ready && e.Nodes > 0:
 		all = append(all, fmt.Sprintf("the engine has no quorum: it is connected to %d of %d other nodes", e.Peers,
 			e.Nodes-1))
@@ -76,6 +83,10 @@ func engineAlarms(e control.EngineStatus, now time.Time) (all []string) {
 		all = append(all, fmt.Sprintf("a certificate of the engine %s; hubs and edges cannot connect afterwards; replace the "+
 			"files of nats.tls, or without nats.tls remove ca.crt and ca.key from nats.dir, restart, and enrol all hosts again",
 			expiry))
+	}
+	if e.KeyMissing {
+		all = append(all, "ca.key is missing in nats.dir, so the engine cannot renew its certificate; "+
+			"restore ca.key, or remove ca.crt too, restart, and enrol all hosts again")
 	}
 	if len(e.Flooding) > 0 {
 		all = append(all, fmt.Sprintf("the engine keeps edges out for a minute, because they sent far too much: %s; if one does "+
@@ -88,7 +99,7 @@ func engineAlarms(e control.EngineStatus, now time.Time) (all []string) {
 	return all
 }
 
-// linkAlarms returns the alarms about the certificates with which this host connects to an engine.
+// linkAlarms returns the alarms about the certificates that this host uses for an engine.
 func linkAlarms(directory string, l control.LinkStatus, now time.Time) []string {
 	expiry := expiryText(l.CertificateExpires, now)
 	if expiry == "" {
@@ -98,7 +109,7 @@ func linkAlarms(directory string, l control.LinkStatus, now time.Time) []string 
 		"new enrolment file with \"rcpt-milter edge add\", or renew the files of tls", directory, expiry)}
 }
 
-// expiryText says when a certificate expires or has expired; empty means not soon.
+// expiryText returns when a certificate expires or has expired. It returns an empty string if that is not soon.
 func expiryText(at control.Time, now time.Time) string {
 	switch {
 	case at.IsZero() || at.Sub(now) >= certificateWarning:

@@ -65,11 +65,17 @@ func TestFleetAlarms(t *testing.T) {
 			FailingSince: before(publishAlarmAfter - time.Second)}), nil},
 		{"a hub that fails", publish(control.PublishStatus{LastError: "full", FailingSince: before(publishAlarmAfter)}),
 			[]string{"directory corp is not published to the edges: full"}},
+		{"a hub that cannot read reports", publish(control.PublishStatus{EdgesError: "no answer"}),
+			[]string{"the reports of the edges of directory corp cannot be read, so fleet status shows old ones: no answer"}},
 		{"a good engine", host(func(*control.EngineStatus) {}), nil},
 		{"an engine that does not run", host(func(e *control.EngineStatus) { e.Running, e.LastError = false, "port in use" }),
 			[]string{"the engine of this daemon does not run: port in use"}},
 		{"an engine that is not ready", host(func(e *control.EngineStatus) { e.Ready, e.LastError = false, "starts" }),
 			[]string{"the engine of this daemon is not ready: starts"}},
+		{"an engine that cannot write", host(func(e *control.EngineStatus) {
+			e.Ready, e.Nodes, e.WriteError = false, 3, "no space left on device"
+		}), []string{"the engine cannot write its streams, so edges get no changes: no space left on device; " +
+			"check nats.dir and the space there; the engine then goes on by itself within minutes"}},
 		{"an engine without a quorum", host(func(e *control.EngineStatus) { e.Ready, e.Nodes = false, 3 }),
 			[]string{"the engine has no quorum: it is connected to 0 of 2 other nodes"}},
 		{"a certificate that expires", host(func(e *control.EngineStatus) {
@@ -94,6 +100,9 @@ func TestFleetAlarms(t *testing.T) {
 		{"a hub with an object that is too large", publish(control.PublishStatus{TooLarge: 1}),
 			[]string{"1 objects of directory corp have more addresses than a message can hold, so all edges defer unknown " +
 				"recipients; split each object into several in Active Directory; the log names them"}},
+		{"an authority without a key", host(func(e *control.EngineStatus) { e.KeyMissing = true }),
+			[]string{"ca.key is missing in nats.dir, so the engine cannot renew its certificate; restore ca.key, or remove " +
+				"ca.crt too, restart, and enrol all hosts again"}},
 		{"an edge that floods", host(func(e *control.EngineStatus) { e.Flooding = []string{"mx1", "mx2"} }),
 			[]string{"the engine keeps edges out for a minute, because they sent far too much: mx1, mx2; if one does it again, " +
 				"remove it with \"rcpt-milter edge remove\""}},

@@ -17,16 +17,16 @@ import (
 )
 
 const (
-	// reportInterval is how often an edge reports itself to the hub if nothing happens. It must stay
-	// well below control.EdgeSilentAfter.
+	// reportInterval is the interval between reports of an edge to the hub without events. It must stay well
+	// below control.EdgeSilentAfter.
 	reportInterval = 30 * time.Second
-	// reportPause is the shortest time between two reports.
+	// reportPause is the shortest interval between two reports.
 	reportPause = time.Second
 	// reportTimeout limits one report.
 	reportTimeout = 10 * time.Second
 )
 
-// followDebounce is the shortest time between two passes of an edge after a state of the hub.
+// followDebounce is the shortest interval between two passes of an edge that states of the hub trigger.
 const followDebounce = 20 * time.Millisecond
 
 // follower reports to the hub how this edge follows one directory.
@@ -37,14 +37,14 @@ type follower struct {
 	store     *store.Store
 	version   string
 	log       *slog.Logger
-	passed    chan struct{} // a pass has ended; has room for one
+	passed    chan struct{} // signals the end of a pass; capacity 1
 	lag       atomic.Int64  // from the last change in the hub's stream to its effect here
 
 	mu       sync.Mutex
-	digestOK *bool // result of the last comparison; nil: none yet
+	digestOK *bool // result of the last comparison; nil means none yet
 }
 
-// Run reports until ctx ends: after passes, and from time to time.
+// Run sends reports after passes and at intervals until ctx ends.
 func (f *follower) Run(ctx context.Context) error {
 	interval := time.NewTicker(reportInterval)
 	defer interval.Stop()
@@ -66,7 +66,7 @@ func (f *follower) Run(ctx context.Context) error {
 	}
 }
 
-// wake reports soon.
+// wake triggers a report.
 func (f *follower) wake() {
 	select {
 	case f.passed <- struct{}{}:
@@ -77,7 +77,7 @@ func (f *follower) wake() {
 func (f *follower) report(ctx context.Context) {
 	client, err := f.link.connect()
 	if err != nil || !client.Status().Connected {
-		return // the hub sees that this edge is silent
+		return // the hub detects silent edges
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
@@ -86,7 +86,7 @@ func (f *follower) report(ctx context.Context) {
 	}
 }
 
-// current returns what this edge says of itself.
+// current returns the current report of this edge.
 func (f *follower) current() stream.EdgeReport {
 	s := f.mirror.Status()
 	r := stream.EdgeReport{Version: f.version, State: string(stateOf(s.State)), Sequence: s.USN, Held: s.HeldAddresses,
@@ -103,8 +103,8 @@ func (f *follower) current() stream.EdgeReport {
 	return r
 }
 
-// compare compares the index with what the hub has published, and returns the result of the last
-// comparison. The digest of the hub belongs to one state, so it says nothing about another one.
+// compare compares the digest of the index with the digest that the hub published, and returns the result. If
+// the hub's digest is for another state than the index, it returns the previous result.
 func (f *follower) compare(s mirror.Status) *bool {
 	client, _ := f.link.current()
 	f.mu.Lock()
@@ -125,7 +125,7 @@ func (f *follower) compare(s mirror.Status) *bool {
 	return f.digestOK
 }
 
-// status returns how the directory is followed.
+// status returns how this edge follows the directory.
 func (f *follower) status(now time.Time) *control.StreamStatus {
 	s := f.mirror.Status()
 	out := &control.StreamStatus{Link: f.link.status(), Sequence: s.USN, DigestOK: f.compare(s),
@@ -159,7 +159,7 @@ func (f *follower) hub() (stream.Hub, bool) {
 	return hub, hub.Known
 }
 
-// streamCandidates returns the stream of a directory in the place of domain controllers.
+// streamCandidates returns the stream of a directory as a candidate, in place of domain controllers.
 func streamCandidates(d config.Directory, l *link, log *slog.Logger) []mirror.Candidate {
 	return []mirror.Candidate{{
 		Name: streamText(*d.Stream),
@@ -169,7 +169,7 @@ func streamCandidates(d config.Directory, l *link, log *slog.Logger) []mirror.Ca
 				return nil, err
 			}
 			source, err := client.Source(d.Name, stream.SourceOptions{Log: log.With("directory", d.Name)})
-			if err != nil { // a nil *Source must not become a Source that is not nil
+			if err != nil { // do not return a nil *Source as a non-nil Source
 				return nil, err
 			}
 			return source, nil

@@ -24,8 +24,8 @@ func (o ownedDomains) Lookup(a address.Address) (policy.Entry, error) {
 
 func (ownedDomains) Freshness(string) policy.Freshness { return policy.Freshness{State: policy.Fresh} }
 
-// TestGuardedTargets removes the recipients of one domain from the index, under random aliases of the
-// configuration and of an accept file. If that changes any answer, the domain is guarded.
+// TestGuardedTargets removes the recipients of one domain from the index, with random aliases in the
+// configuration and in an accept file. If that changes an answer, the domain must be guarded.
 func TestGuardedTargets(t *testing.T) {
 	domains := []string{"a.test", "b.test", "c.test", "d.test"}
 	own, other := 0, 0
@@ -91,7 +91,7 @@ func randomAliases(t *testing.T, r *rand.Rand, domains []string) (*config.Config
 		switch _, own := c.Domains[domain]; {
 		case r.IntN(3) == 0:
 			fmt.Fprintf(&lines, "@%s @%s\n", domain, target)
-		case own && r.IntN(2) == 0: // an alias of the configuration needs an entry
+		case own && r.IntN(2) == 0: // an alias in the configuration needs an entry in domains
 			c.DomainAliases[domain] = target
 		}
 	}

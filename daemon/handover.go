@@ -7,11 +7,10 @@ import (
 	"rcpt-milter/config"
 )
 
-// handoverLag returns a function for a directory that has lost an address of a mail domain. It
-// returns how long another directory may need to learn of that address: the longer replication
-// lag of both. It returns zero if no other directory may own the domain. For the empty domain
-// it returns the maximum of all domains. A directory outside the configuration counts while the
-// store has addresses of it.
+// handoverLag returns a function for a directory that has lost an address in a mail domain. The function
+// returns how long another directory may take to receive that address: the longer replication lag of the two.
+// It returns zero if no other directory may own the domain. For the empty domain, it returns the maximum over
+// all domains. A directory that is no longer configured counts while the store has addresses of it.
 func (sm *syncManager) handoverLag(
 	c *config.Config, name string, lag time.Duration,
 ) func(domain string) time.Duration {

@@ -10,7 +10,7 @@ import (
 	"rcpt-milter/policy/harvest"
 )
 
-// limitedShown is how many networks over the harvest limit the status lists.
+// limitedShown limits the networks over the harvest limit that the status lists.
 const limitedShown = 20
 
 // newHarvest creates the harvest limit of a configuration. It returns nil if the limit is off.
@@ -32,8 +32,8 @@ func harvestReply(c config.Harvest) policy.HarvestReply {
 	return policy.HarvestHangup
 }
 
-// addHarvest adds the harvest limit to a status. In mode report, wouldLimit is the number of
-// decisions that the limit would have made.
+// addHarvest adds the harvest limit to a status. wouldLimit is the number of decisions that the limit would
+// have made if its mode were not report.
 func addHarvest(h *harvest.Limit, mode config.Mode, wouldLimit int64, s *control.Status) {
 	if h == nil {
 		return
@@ -47,8 +47,7 @@ func addHarvest(h *harvest.Limit, mode config.Mode, wouldLimit int64, s *control
 	}
 }
 
-// harvestOf returns what the limit remembers about the network of a client. It returns nil if
-// there is no limit for the client.
+// harvestOf returns the state of the network of a client. It returns nil if there is no limit for the client.
 func harvestOf(h *harvest.Limit, client netip.Addr) *control.HarvestNetwork {
 	if h == nil {
 		return nil

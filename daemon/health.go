@@ -10,7 +10,7 @@ import (
 func storeAlarms(h store.Health) []string {
 	var alarms []string
 	switch h.State {
-	case store.ShortOfDisk:
+	case store.NotUpdated:
 		alarms = append(alarms, fmt.Sprintf("the index is not updated: %v", h.Err))
 	case store.Damaged:
 		alarms = append(alarms, fmt.Sprintf("the index is damaged, and recipients that it does not find get 451: %v", h.Err))

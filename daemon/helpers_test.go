@@ -24,11 +24,11 @@ const (
 
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
-// before returns a time of the control protocol before noon.
+// before returns the control.Time that is d before noon.
 func before(d time.Duration) control.Time { return control.Time{Time: noon.Add(-d)} }
 
-// newTestDirectory starts a simulated domain controller, and returns the configuration that
-// reads it.
+// newTestDirectory starts a simulated domain controller. It returns the configuration of a directory that reads
+// it.
 func newTestDirectory(t *testing.T) (*adsim.Directory, *adsim.Server, config.Directory) {
 	t.Helper()
 	ad := adsim.NewDirectory(adsim.DirectoryConfig{})
@@ -47,7 +47,7 @@ func newTestDirectory(t *testing.T) (*adsim.Directory, *adsim.Server, config.Dir
 		Poll: time.Second, Full: time.Hour, AddressAttributes: []string{"proxyAddresses", "mail"}}
 }
 
-// newTestLog returns a logger, and what it has written, without times.
+// newTestLog returns a logger and its output. The output has no times.
 func newTestLog() (*slog.Logger, *bytes.Buffer) {
 	var out bytes.Buffer
 	return slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -69,8 +69,7 @@ func newTestStore(t *testing.T) *store.Store {
 	return s
 }
 
-// addAddresses gives a directory one object for each address, which a "!" in front makes
-// internal only.
+// addAddresses adds one object per address to a directory. A leading "!" makes the address internal-only.
 func addAddresses(t *testing.T, s *store.Store, directory string, addresses ...string) {
 	t.Helper()
 	pass, err := s.Begin(directory, store.Incremental, store.Origin{Controller: "dc1", Started: noon})
@@ -97,7 +96,7 @@ func addAddresses(t *testing.T, s *store.Store, directory string, addresses ...s
 	}
 }
 
-// parsed returns a canonical address.
+// parsed returns the canonical address of a text.
 func parsed(t *testing.T, text string) address.Address {
 	t.Helper()
 	a, err := address.Parse(text)

@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/control/web"
 )
 
-// historyInterval is how often the counters are read for the chart of the status page.
+// historyInterval is the interval between samples for the chart on the status page.
 const historyInterval = 10 * time.Second
 
 // recordHistory records counters until ctx ends.
@@ -27,17 +27,16 @@ func (d *daemon) recordHistory(ctx context.Context) error {
 }
 
 func (d *daemon) observeCounters() {
-	c := d.server.Counters()
-	d.history.Observe(time.Now(), byName(c.Decisions()), byName(c.WouldRefuse()))
+	d.history.Observe(time.Now(), control.JudgedIn(d.domains.Outcomes()))
 }
 
-// pageHosts returns the additional host names of the page and of the metrics.
+// pageHosts returns the additional host names of the status page and of the metrics.
 func (d *daemon) pageHosts() []string { return d.config.Load().Page.Hosts }
 
-// statusPage returns the status page. Its settings follow a reload.
+// statusPage returns the status page. A reload changes its settings.
 func (d *daemon) statusPage(b backend) *web.Page {
-	// A change of page.listen needs a restart. Over TCP the page needs tokens even if a reload takes
-	// page.tokens away.
+	// A change of page.listen needs a restart. Over TCP, the page requires tokens even if a reload removes
+	// page.tokens.
 	tcp := d.config.Load().Page.Listen.Network != "unix"
 	return web.New(web.Config{
 		On: func() bool { return d.config.Load().ShowsPage() }, Hosts: d.pageHosts,
@@ -46,7 +45,7 @@ func (d *daemon) statusPage(b backend) *web.Page {
 	}, b, d.history, d.log)
 }
 
-// pageTokens reads the tokens of the page.
+// pageTokens reads the tokens of the status page.
 func (d *daemon) pageTokens() ([]web.Token, error) {
 	read, err := config.ReadTokens(d.config.Load().Page.Tokens)
 	if err != nil {
@@ -62,10 +61,11 @@ func (d *daemon) pageTokens() ([]web.Token, error) {
 	return tokens, nil
 }
 
-// tokenTrouble says why the page rejects every token; empty if it does not, or needs none.
+// tokenTrouble returns why the page rejects every token. It returns an empty string if it does not, or needs no
+// tokens.
 func (b backend) tokenTrouble() string {
 	c := b.config.Load()
-	if c.Page.Tokens == "" || b.page == nil || !c.ShowsPage() { // nil for a stopped daemon
+	if c.Page.Tokens == "" || b.page == nil || !c.ShowsPage() { // b.page is nil for a stopped daemon
 		return ""
 	}
 	if _, err := b.pageTokens(); err != nil {

@@ -6,8 +6,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// index joins the store with the freshness of the directories of one configuration, and of its
-// accept files. It is immutable.
+// index combines the store with the freshness of the directories in one configuration, and of its accept files.
+// It is immutable.
 type index struct {
 	store       *store.Store
 	directories directorySet
@@ -28,8 +28,8 @@ func entryOf(p store.Presence) policy.Entry {
 	return policy.Entry{Known: p.Known, InternalOnly: p.InternalOnly, Removed: p.Removed, Doubt: p.Doubt}
 }
 
-// Freshness returns the worst state among the directories that may own the domain, and the accept
-// files that name it.
+// Freshness returns the worst state among the directories that may own the domain and the accept files that
+// name it. Of equal ones, a file in doubt comes first, because when_stale: refuse does not apply to it.
 func (i index) Freshness(domain string) policy.Freshness {
 	worst := policy.Freshness{State: policy.Fresh}
 	for _, d := range i.directories {
@@ -40,7 +40,8 @@ func (i index) Freshness(domain string) policy.Freshness {
 			worst = policy.Freshness{State: state, Directory: d.Name(), Since: since}
 		}
 	}
-	if files := i.ages.freshness(domain); files.State.Rank() > worst.State.Rank() {
+	files := i.ages.freshness(domain)
+	if more := files.State.Rank() - worst.State.Rank(); more > 0 || more == 0 && files.Doubt != "" {
 		return files
 	}
 	return worst

@@ -12,9 +12,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// newDamagedStore returns a store with an open, an internal-only, a recently removed and a long
-// removed address, and the same addresses in a sound store. A verification has found damage in a
-// part of the first one's log that no lookup needs.
+// newDamagedStore returns two stores with an open, an internal-only, a recently removed and a long removed
+// address. In the first, a verification has found damage in a part of its log that no lookup needs.
 func newDamagedStore(t *testing.T) (damaged, sound *store.Store) {
 	t.Helper()
 	dir := t.TempDir()
@@ -60,7 +59,7 @@ func newDamagedStore(t *testing.T) (damaged, sound *store.Store) {
 	return damaged, sound
 }
 
-// remove lets an object of a directory lose its addresses.
+// remove makes an object of a directory lose its addresses.
 func remove(t *testing.T, s *store.Store, directory string, id byte) {
 	t.Helper()
 	pass, err := s.Begin(directory, store.Incremental, store.Origin{Controller: "dc1", Started: noon})
@@ -77,8 +76,8 @@ func remove(t *testing.T, s *store.Store, directory string, id byte) {
 	}
 }
 
-// TestDamagedStoreRejectsNobody: no answer of a store that is known to be damaged is permanent.
-// What it has still accepts.
+// TestDamagedStoreRejectsNobody checks that no answer from a damaged store is permanent, and that its known
+// recipients are still accepted.
 func TestDamagedStoreRejectsNobody(t *testing.T) {
 	damaged, sound := newDamagedStore(t)
 	outcome := func(s *store.Store, now time.Time, fallback policy.Fallback, recipient, user string) policy.Outcome {

@@ -22,31 +22,31 @@ import (
 	"rcpt-milter/stream/engine"
 )
 
-// inProcess connects to the engine of this daemon.
+// inProcess connects to the engine in this process.
 type inProcess interface {
 	InProcessConn() (net.Conn, error)
 }
 
-// link is the connection to one engine, for all directories that use it. It connects when it is
-// first used.
+// link is a connection to one engine, shared by all directories that use it. It connects on first use.
 type link struct {
 	config config.Stream
-	inside inProcess // the engine of this daemon, for a stream without URLs
+	inside inProcess // for a stream without URLs
 	log    *slog.Logger
 	// connected is called after each connection.
 	connected func(*link)
 
 	mu     sync.Mutex
 	client *stream.Client
-	err    error // of the last attempt to make a client
+	err    error     // error of the last attempt to create a client
+	since  time.Time // when the first of these attempts failed; zero if the last one did not
 	closed bool
 }
 
-// errLinkClosed is the error of a connection that a reload has replaced.
+// errLinkClosed is the error of a link that was closed by a reload or at shutdown.
 var errLinkClosed = errors.New("the connection to the engine is closed after a reload or shutdown")
 
-// connect returns the client, which may have no connection yet. The error is one of the configuration,
-// such as an unreadable CA file.
+// connect returns the client, which may not be connected yet. It returns an error only if the configuration is
+// unusable, for example if the CA file is unreadable.
 func (l *link) connect() (*stream.Client, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,7 +54,11 @@ func (l *link) connect() (*stream.Client, error) {
 		return nil, errLinkClosed
 	}
 	if l.client == nil {
-		l.client, l.err = l.open()
+		if l.client, l.err = l.open(); l.err == nil {
+			l.since = time.Time{}
+		} else if l.since.IsZero() {
+			l.since = time.Now()
+		}
 	}
 	return l.client, l.err
 }
@@ -68,7 +72,7 @@ func (l *link) open() (*stream.Client, error) {
 	return stream.Connect(at)
 }
 
-// current returns the client if there is one, and why there is none.
+// current returns the client if there is one, and otherwise the reason why not.
 func (l *link) current() (*stream.Client, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -85,11 +89,18 @@ func (l *link) close() {
 	}
 }
 
-// leave ends the attempts to connect.
+// leave stops the attempts to connect.
 func (l *link) leave() {
 	if client, _ := l.current(); client != nil {
 		client.Leave()
 	}
+}
+
+// failingSince returns since when no client can be created; zero if that did not fail.
+func (l *link) failingSince() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.since
 }
 
 // status returns the state of the connection.
@@ -97,16 +108,18 @@ func (l *link) status() control.LinkStatus {
 	client, err := l.current()
 	expires := control.Time{Time: streamExpiry(l.config)}
 	if client == nil {
-		return control.LinkStatus{LastError: errorText(err), CertificateExpires: expires}
+		return control.LinkStatus{Since: control.Time{Time: l.failingSince()}, LastError: errorText(err),
+			CertificateExpires: expires}
 	}
 	s := client.Status()
 	return control.LinkStatus{Connected: s.Connected, Server: s.Server, Since: control.Time{Time: s.Since},
 		LastError: errorText(s.LastError), CertificateExpires: expires}
 }
 
-// streamExpiry returns when the certificates in the files of a stream stop working: when the client
-// certificate expires, or the last certificate of the authority, because a renewed one stands beside the
-// old one. It is zero if there is none, or none that can be read; that is an error elsewhere.
+// streamExpiry returns when the certificates in the files of a stream expire. That is the expiry of the client
+// certificate or the last expiry among the authority certificates, whichever is earlier. The last one counts
+// because a renewed authority certificate may be in the file with the old one. Zero means that the files have
+// no readable certificates; other checks report errors.
 func streamExpiry(c config.Stream) time.Time {
 	var found expiries
 	if c.TLS.CAFile != "" {
@@ -128,7 +141,7 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// linkConfig returns how to connect to the engine of a stream.
+// linkConfig returns the configuration of a connection to the engine of a stream.
 func linkConfig(c config.Stream, inside inProcess, log *slog.Logger) (stream.Config, error) {
 	name, err := os.Hostname()
 	if err != nil {
@@ -136,7 +149,7 @@ func linkConfig(c config.Stream, inside inProcess, log *slog.Logger) (stream.Con
 	}
 	if data, err := os.ReadFile(c.CredentialsFile); err == nil {
 		if enrolled, err := engine.ParseEnrolment(data); err == nil {
-			name = enrolled.Name // the engine allows the subjects of this name only
+			name = enrolled.Name // the engine permits only the subjects of this name
 		}
 	}
 	at := stream.Config{Name: name, CredentialsFile: c.CredentialsFile, Log: log}
@@ -145,13 +158,15 @@ func linkConfig(c config.Stream, inside inProcess, log *slog.Logger) (stream.Con
 		return at, nil
 	}
 	at.URLs = c.URLs
-	if at.TLS, err = linkTLS(c); err != nil {
-		return at, err
+	t, err := linkTLS(c)
+	if t != nil {
+		at.TLS = func() (*tls.Config, error) { return linkTLS(c) }
 	}
-	return at, nil
+	return at, err
 }
 
-// linkTLS returns how the engine is verified; nil if no URL has TLS, which is for loopback only.
+// linkTLS returns the TLS configuration for an engine. It returns nil if no URL uses TLS, which is permitted
+// only on loopback.
 func linkTLS(c config.Stream) (*tls.Config, error) {
 	if !slices.ContainsFunc(c.URLs, func(at string) bool { return strings.HasPrefix(at, "tls:") }) {
 		return nil, nil
@@ -182,7 +197,7 @@ func linkTLS(c config.Stream) (*tls.Config, error) {
 // links are the connections of one configuration.
 type links []*link
 
-// of returns the connection of a stream; nil if there is none.
+// of returns the connection of a stream, or nil if there is none.
 func (all links) of(c config.Stream) *link {
 	at := slices.IndexFunc(all, func(l *link) bool { return reflect.DeepEqual(l.config, c) })
 	if at < 0 {
@@ -191,15 +206,15 @@ func (all links) of(c config.Stream) *link {
 	return all[at]
 }
 
-// leave ends the attempts to connect, so nothing that stops waits for one.
+// leave stops the attempts to connect, so parts that stop do not wait for one.
 func (all links) leave() {
 	for _, l := range all {
 		l.leave()
 	}
 }
 
-// linksOf returns the connections that a configuration needs. Those that a reload does not change
-// stay. connected is called after each connection.
+// linksOf returns the connections that a configuration needs. It reuses those in before that have not changed.
+// connected is called after each connection.
 func linksOf(c *config.Config, before links, inside inProcess, connected func(*link), log *slog.Logger) links {
 	var next links
 	need := func(s config.Stream) {
@@ -223,7 +238,7 @@ func linksOf(c *config.Config, before links, inside inProcess, connected func(*l
 	return next
 }
 
-// streamText names the engine of a stream.
+// streamText returns the name of a stream's engine for messages.
 func streamText(s config.Stream) string {
 	if s.Embedded() {
 		return "embedded"
@@ -237,7 +252,7 @@ func streamText(s config.Stream) string {
 	return strings.Join(hosts, ",")
 }
 
-// lastExpiry returns the last expiry of some certificates; zero without any.
+// lastExpiry returns the latest expiry among certificates. It returns zero if there are none.
 func lastExpiry(all []*x509.Certificate) (last time.Time) {
 	for _, one := range all {
 		if one.NotAfter.After(last) {

@@ -12,7 +12,7 @@ import (
 	"rcpt-milter/internal/socket"
 )
 
-// listenerState is what status shows about one listener. Its methods may be called concurrently.
+// listenerState is the state of one listener, as shown in status. Its methods are safe for concurrent use.
 type listenerState struct {
 	name     string // one of the control.Listener constants
 	endpoint config.Endpoint
@@ -29,7 +29,7 @@ func newListenerState(name string, e config.Endpoint, log *slog.Logger) *listene
 	return &listenerState{name: name, endpoint: e, log: log, now: time.Now}
 }
 
-// set records whether clients can connect, and logs a change.
+// set records whether clients can connect. It logs changes.
 func (s *listenerState) set(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,7 +50,7 @@ func (s *listenerState) set(err error) {
 	}
 }
 
-// check restores the socket file of a listener and records the outcome.
+// check restores the socket file of a listener if it is missing or has lost permissions, and records the result.
 func (s *listenerState) check(l *socket.Listener) {
 	restored, err := l.Restore()
 	if err != nil {
@@ -63,10 +63,17 @@ func (s *listenerState) check(l *socket.Listener) {
 		s.mu.Unlock()
 		s.log.Warn("socket file was gone; made it again", "listener", s.name, "listen", s.endpoint.String())
 	}
+	if err == nil {
+		var repaired bool
+		if repaired, err = l.RestoreAccess(); repaired {
+			s.log.Warn("socket file had lost its permissions or its group; set them again", "listener", s.name,
+				"listen", s.endpoint.String())
+		}
+	}
 	s.set(err)
 }
 
-// status returns the state with the connections of the listener.
+// status returns the state together with the connections of the listener.
 func (s *listenerState) status(c control.Connections) control.ListenerStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,8 +82,8 @@ func (s *listenerState) status(c control.Connections) control.ListenerStatus {
 		Connections: c.Open, Limit: c.Limit, AtLimit: c.AtLimit, AcceptErrors: c.AcceptErrors}
 }
 
-// socketCheckInterval is how often the socket files are checked. Until then Postfix cannot
-// connect if one is gone.
+// socketCheckInterval is the interval between checks of the socket files. Postfix cannot connect while its
+// socket file is missing.
 const socketCheckInterval = time.Second
 
 // watchSockets checks the socket files until ctx ends.

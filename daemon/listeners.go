@@ -18,8 +18,8 @@ type mtaListener struct {
 	state *listenerState
 }
 
-// openMTAListeners opens the sockets for Postfix, or takes those that systemd passed: those of the
-// milter and those of the socketmap.
+// openMTAListeners opens the sockets for Postfix, or uses those that systemd passed. It returns the sockets of
+// the milter and those of the socketmap.
 func openMTAListeners(c *config.Config, log *slog.Logger) (milter, socketmap []mtaListener, err error) {
 	defer func() {
 		if err != nil {
@@ -37,8 +37,8 @@ func openMTAListeners(c *config.Config, log *slog.Logger) (milter, socketmap []m
 	return milter, socketmap, err
 }
 
-// openListeners opens the sockets of one key. passed are those that systemd passed, once they
-// have been received.
+// openListeners opens the sockets of one configuration key. passed has the sockets that systemd passed, once
+// they have been received.
 func openListeners(c *config.Config, key, name string, endpoints []config.Endpoint, passed *socket.Passed,
 	log *slog.Logger) (listeners []mtaListener, err error) {
 	options := socket.Options{Mode: c.Socket.Mode, Allow: c.ListenAllow, AllowName: "listen_allow", Logger: log}
@@ -77,8 +77,8 @@ func openListeners(c *config.Config, key, name string, endpoints []config.Endpoi
 	return listeners, nil
 }
 
-// findPassed returns the sockets that systemd passed for an entry of all entries. The first call
-// receives all of them.
+// findPassed returns the sockets that systemd passed for one of the entries. The first call receives all
+// sockets from systemd.
 func findPassed(passed *socket.Passed, name string, entries []config.Endpoint) ([]net.Listener, error) {
 	if *passed == nil {
 		var err error
@@ -95,8 +95,8 @@ func findPassed(passed *socket.Passed, name string, entries []config.Endpoint) (
 	return passed.Find(name, named)
 }
 
-// ensureSocketDir creates the directory of a unix socket unless its parent is missing too. Errors
-// show when the socket is opened.
+// ensureSocketDir creates the directory of a unix socket if its parent exists. It ignores errors, because
+// opening the socket reports them.
 func ensureSocketDir(e config.Endpoint) {
 	if e.Network == "unix" {
 		_ = socket.MakeDir(filepath.Dir(e.Address))

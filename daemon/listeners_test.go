@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/internal/socket"
 )
 
-// TestSocketPathLimit: config accepts the paths that package socket can listen at, and no others.
+// TestSocketPathLimit checks that config accepts exactly those paths at which package socket can listen.
 func TestSocketPathLimit(t *testing.T) {
 	for length, valid := range map[int]bool{socket.MaxPath: true, socket.MaxPath + 1: false} {
 		t.Run(fmt.Sprint(length), func(t *testing.T) {

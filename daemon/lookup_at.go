@@ -12,7 +12,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// indexAt is the index at a time in the past, for the policy of now.
+// indexAt is the index at a past time, for use with the current policy.
 type indexAt struct {
 	index
 	at time.Time
@@ -26,8 +26,8 @@ func (i indexAt) Lookup(a address.Address) (policy.Entry, error) {
 	return entryOf(p.Presence), nil
 }
 
-// Freshness treats each directory that had been read by then as fresh, because the age of its
-// last good pass is not recorded.
+// Freshness returns Fresh for each directory that had been read by that time. The age of the last good pass at
+// that time is not recorded.
 func (i indexAt) Freshness(domain string) policy.Freshness {
 	for _, d := range i.directories {
 		if d.config.MayOwn(domain) && !i.store.Directory(d.Name()).ReadBy(i.at) {
@@ -37,20 +37,20 @@ func (i indexAt) Freshness(domain string) policy.Freshness {
 	return policy.Freshness{State: policy.Fresh}
 }
 
-// pastAssumptions are what an answer about the past assumes.
+// pastAssumptions are the assumptions behind an answer about the past.
 var pastAssumptions = []string{
 	"assumed: today's configuration, and that every directory read in full by then was fresh",
 	"assumed: no client over the harvest limit, and no recipient confirmed by the directory",
 }
 
-// notKept marks an error with control.ErrNotKept for the client.
+// notKept wraps an error with control.ErrNotKept for the client.
 func notKept(err error) error { return notKeptError{err} }
 
 type notKeptError struct{ error }
 
 func (e notKeptError) Unwrap() []error { return []error{e.error, control.ErrNotKept} }
 
-// lookupAt makes a decision for a time in the past.
+// lookupAt evaluates a query at a past time.
 func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query policy.Query) (control.LookupAnswer,
 	error) {
 	at := q.At.Time
@@ -58,7 +58,7 @@ func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query poli
 		return control.LookupAnswer{}, fmt.Errorf("%s is in the future", at.Format(time.RFC3339))
 	}
 	c := b.config.Load()
-	// The removal grace needs the journal of the time before as well.
+	// The removal grace needs the journal of an earlier period as well.
 	if from, err := b.store.JournalFrom(); err == nil && at.Add(-c.RemovalGrace).Before(from) {
 		return control.LookupAnswer{}, notKept(fmt.Errorf("%w; it reaches back to %s, and removal_grace takes %s of that",
 			store.ErrNotKept, from.Local().Format(time.RFC3339), c.RemovalGrace))
@@ -76,8 +76,8 @@ func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query poli
 	return answer, b.describeAt(subject(d), at, &answer)
 }
 
-// describeAt adds what the store knows about an address at that time, and the whole history. An
-// incomplete journal is no error if the decision did not need the index.
+// describeAt adds what the store knows about an address at a past time, and the whole history of the address.
+// It ignores an incomplete journal if the decision did not need the index.
 func (b backend) describeAt(a address.Address, at time.Time, answer *control.LookupAnswer) error {
 	if a.IsZero() {
 		return nil
@@ -94,8 +94,8 @@ func (b backend) describeAt(a address.Address, at time.Time, answer *control.Loo
 	return err
 }
 
-// HasDomain reports whether the index had an address of a domain at that time. If the journal
-// cannot be read, it reports whether the index has one now.
+// HasDomain reports whether the index had an address in a domain at that time. If the journal cannot be read,
+// it reports whether the index has one now.
 func (i indexAt) HasDomain(domain string) bool {
 	had, err := i.store.HadDomain(domain, i.at)
 	if err != nil {

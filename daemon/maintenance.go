@@ -16,15 +16,15 @@ const (
 	pruneInterval  = time.Hour
 )
 
-// maintenance verifies the store and prunes its journal.
+// maintenance verifies the store and prunes the journal.
 type maintenance struct {
 	store        *store.Store
-	retention    atomic.Int64 // of the journal, in nanoseconds
+	retention    atomic.Int64 // retention of the journal, in nanoseconds
 	log          *slog.Logger
 	lastVerified atomic.Pointer[time.Time] // time of the last successful verification
 }
 
-// newMaintenance is for a store that was just opened, and so verified.
+// newMaintenance requires a store that was just opened, which has verified it.
 func newMaintenance(s *store.Store, c *config.Config, log *slog.Logger) *maintenance {
 	u := &maintenance{store: s, log: log}
 	u.Set(c)
@@ -32,10 +32,19 @@ func newMaintenance(s *store.Store, c *config.Config, log *slog.Logger) *mainten
 	return u
 }
 
-// Set sets the retention of the journal for the next pruning. The removal grace needs the
-// journal too.
-func (m *maintenance) Set(c *config.Config) {
-	m.retention.Store(int64(max(c.Journal.Keep, c.RemovalGrace)))
+// Set sets the retention of the journal, effective at the next pruning.
+func (m *maintenance) Set(c *config.Config) { m.retention.Store(int64(journalRetention(c))) }
+
+// journalRetention returns how long the journal is kept. The removal grace needs it, and after a restart so do the
+// removal guards, which count the removals within their windows.
+func journalRetention(c *config.Config) time.Duration {
+	keep := max(c.Journal.Keep, c.RemovalGrace)
+	for _, d := range c.Directories {
+		if d.RemovalGuard.Max > 0 {
+			keep = max(keep, d.RemovalGuard.Window)
+		}
+	}
+	return keep
 }
 
 func (m *maintenance) markVerified() {
@@ -45,13 +54,13 @@ func (m *maintenance) markVerified() {
 
 func (m *maintenance) verified() time.Time { return *m.lastVerified.Load() }
 
-// Run maintains the store until ctx ends. It only logs errors: a store that fails to verify
-// reports an error at each lookup, and a store that is not pruned only grows.
+// Run maintains the store until ctx ends. It only logs errors: a store that fails verification returns an error
+// from each lookup, and a store that is not pruned just grows.
 func (m *maintenance) Run(ctx context.Context) error {
 	prune, verify := time.NewTicker(pruneInterval), time.NewTicker(verifyInterval)
 	defer prune.Stop()
 	defer verify.Stop()
-	m.Verify() // opening verified the files; this also counts what they contain
+	m.Verify() // opening has verified the files; this also counts their contents
 	for {
 		select {
 		case <-ctx.Done():
@@ -75,7 +84,7 @@ func (m *maintenance) Verify() error {
 	return nil
 }
 
-// Prune removes rows that are older than the retention.
+// Prune removes rows older than the retention.
 func (m *maintenance) Prune() {
 	rows, err := m.store.Prune(time.Now().Add(-time.Duration(m.retention.Load())))
 	if err != nil {

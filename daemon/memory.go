@@ -14,13 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// memoryShare is the part of a cgroup's limit that Go may use, in percent. The rest is for mapped
-// files of the store, stacks of threads, and the kernel's buffers of sockets.
+// memoryShare is the share of the cgroup's memory limit that Go may use, in percent. The rest is for mapped
+// files of the store, thread stacks, and socket buffers of the kernel.
 const memoryShare = 80
 
-// limitMemory tells the Go runtime how much memory the cgroup of the process allows, unless the
-// environment has GOMEMLIMIT. Near that limit the runtime collects garbage more often, instead of
-// growing until the kernel kills the process.
+// limitMemory sets the memory limit of the Go runtime from the limit of the process's cgroup, unless the
+// environment sets GOMEMLIMIT. Near the limit, the runtime collects garbage more often. Without it, the process
+// would grow until the kernel kills it.
 func limitMemory(log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
@@ -38,14 +38,14 @@ func limitMemory(log *slog.Logger) {
 	log.Info("memory limit of the cgroup in effect", "cgroup", mib(allowed), "go", mib(limit))
 }
 
-// cgroupLimit returns the lowest memory limit, in bytes, of a cgroup and those above it; 0 if
-// there is none. It takes the file systems of version 2 (memory.max and memory.high) and of
-// version 1 (memory.limit_in_bytes). In a container, /proc/self/cgroup may name a path of the host
-// that does not exist; the root is then the limit of the container.
+// cgroupLimit returns the lowest memory limit of a cgroup and its ancestors, in bytes. It returns 0 if there is
+// none. It supports version 2 (memory.max and memory.high) and version 1 (memory.limit_in_bytes). In a
+// container, /proc/self/cgroup may name a path of the host that does not exist; the limit of the container is
+// then at the root.
 func cgroupLimit(root fs.FS, own string) int64 {
 	limit := int64(math.MaxInt64)
 	for line := range strings.Lines(own) {
-		// hierarchy:controllers:path, see cgroups(7)
+		// The format is hierarchy:controllers:path; see cgroups(7).
 		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		if len(fields) != 3 {
 			continue
@@ -63,13 +63,13 @@ func cgroupLimit(root fs.FS, own string) int64 {
 	return limit
 }
 
-// addressSpace is how much address space the daemon needs beyond that of the process at its start,
-// without the files of the store, in bytes: 0.8 GiB with a million addresses. The Go runtime ends
-// with a trace if it gets none.
+// addressSpace is the address space that the daemon needs in addition to that of the process at its start and
+// to the files of the store, in bytes. A million addresses need 0.8 GiB. Without it, the Go runtime crashes
+// with a trace.
 const addressSpace = 1 << 30
 
-// checkAddressSpace returns an ErrConfig if that much address space is not free. A limit of it
-// (ulimit -v) does not limit memory, because the runtime reserves far more than it uses.
+// checkAddressSpace returns an ErrConfig unless need bytes of address space are available. A limit of the
+// address space (ulimit -v) is no useful limit of memory, because the runtime reserves far more than it uses.
 func checkAddressSpace(need int64) error {
 	reserved, err := unix.Mmap(-1, 0, int(min(need, math.MaxInt)), unix.PROT_NONE,
 		unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
@@ -85,9 +85,9 @@ func checkAddressSpace(need int64) error {
 		"(ulimit -v, LimitAS=), and limit the memory instead (MemoryMax=)", allowed, mib(need))}
 }
 
-// storeSize returns the size of the files in a directory, in bytes.
+// storeSize returns the total size of the files in a directory, in bytes.
 func storeSize(dir string) (size int64) {
-	entries, _ := os.ReadDir(dir) // an error shows when the store is opened
+	entries, _ := os.ReadDir(dir) // opening the store reports an error
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil {
 			size += info.Size()
@@ -98,10 +98,10 @@ func storeSize(dir string) (size int64) {
 
 func mib(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }
 
-// unlimited is far above any machine. Version 1 writes about 2^63 for no limit.
+// unlimited is larger than the memory of any machine. Version 1 reports about 2^63 if there is no limit.
 const unlimited = 1 << 60
 
-// lowest returns the lowest number in files of these names in a directory and those above it.
+// lowest returns the lowest number in the named files of a directory and its ancestors.
 func lowest(root fs.FS, base, dir string, names ...string) int64 {
 	limit := int64(math.MaxInt64)
 	for dir = path.Clean("/" + dir); ; dir = path.Dir(dir) {

@@ -39,6 +39,7 @@ func (sm *syncManager) mirrorConfig(c *config.Config, d config.Directory, all li
 		m.Debounce = followDebounce
 		return m
 	}
+	m.Domain = d.Discover
 	listed, discover := controllers(d)
 	m.Candidates = sm.expiries.watch(d, listed)
 	if discover != nil {
@@ -50,7 +51,7 @@ func (sm *syncManager) mirrorConfig(c *config.Config, d config.Directory, all li
 	return m
 }
 
-// rulesOf returns the rules by which an object of a directory is a recipient.
+// rulesOf returns the rules that determine which objects of a directory are recipients.
 func rulesOf(d config.Directory) mirror.Rules {
 	if d.Stream != nil {
 		return mirror.Rules{Published: true}
@@ -60,7 +61,7 @@ func rulesOf(d config.Directory) mirror.Rules {
 		OmitSystem:   d.OmitSystemMailboxes, OmitDisabled: d.OmitDisabledAccounts}
 }
 
-// limitsOf returns the limits that depend on keys outside the directory's entry.
+// limitsOf returns the limits that depend on keys outside of the directory's entry.
 func (sm *syncManager) limitsOf(c *config.Config, d config.Directory) mirror.Limits {
 	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.Canaries.Accept,
 		Guarded: c.Guards, RedactValues: c.Log.HashAddresses,
@@ -107,7 +108,7 @@ func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 		d.DeletedObjectsVisible, d.DeletedObjectsGrant = &visible, s.GrantCommands
 	}
 	if s.Running != nil {
-		d.NextPass = control.Time{} // the pass that is running
+		d.NextPass = control.Time{} // omit it while a pass is running
 		d.Running = &control.SyncEvent{Directory: name, Kind: s.Running.Kind.String(),
 			Started: control.Time{Time: s.Running.Started}, Seen: int64(s.Running.Seen), Expected: expected(s)}
 	}
@@ -116,8 +117,8 @@ func statusOf(name string, s mirror.Status) control.DirectoryStatus {
 	return d
 }
 
-// expected estimates how many objects the running pass reads: as many as the last full pass, if
-// it is full. Zero means unknown.
+// expected estimates the number of objects that the running pass reads. For a full pass, that is the number of
+// the last full pass. Zero means unknown.
 func expected(s mirror.Status) int64 {
 	if s.Running.Kind != store.Full {
 		return 0
@@ -125,7 +126,7 @@ func expected(s mirror.Status) int64 {
 	return int64(s.Full.Seen)
 }
 
-// stateOf returns the state that status shows for a mirror: a widening index is not ready.
+// stateOf returns the state of a mirror as shown in status: a widening index is shown as not ready.
 func stateOf(s policy.State) policy.State {
 	if s == policy.Widening {
 		return policy.NotReady

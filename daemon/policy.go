@@ -1,22 +1,21 @@
 package daemon
 
 import (
+	"net/netip"
 	"time"
 
 	"rcpt-milter/config"
-	"rcpt-milter/control/metrics"
 	"rcpt-milter/policy"
 	"rcpt-milter/policy/harvest"
 )
 
-// queryChecks are the checks that apply only to a query of this moment. The zero value has
-// none.
+// queryChecks are the checks that apply only to a query about the present. The zero value has none.
 type queryChecks struct {
 	confirmer directoryConfirmer
 	harvest   *harvest.Limit
 }
 
-// harvestLimit returns the limit for a policy, which expects nil for none.
+// harvestLimit returns the limit for a policy. It returns a nil interface if there is none.
 func (checks queryChecks) harvestLimit() policy.HarvestLimit {
 	if checks.harvest == nil {
 		return nil
@@ -24,8 +23,8 @@ func (checks queryChecks) harvestLimit() policy.HarvestLimit {
 	return checks.harvest
 }
 
-// newPolicy creates the policy of a configuration, for the daemon and for lookups, also of the
-// past. The caller passes what outlives the configuration.
+// newPolicy creates the policy of a configuration, for the daemon and for lookups, including lookups in the
+// past. The caller passes the parts that outlive the configuration.
 func newPolicy(c *config.Config, i policy.Index, files policy.Table, l queryChecks,
 	now func() time.Time) (*policy.Policy, error) {
 	refuse := make([]string, 0, len(c.Refuse))
@@ -40,25 +39,8 @@ func newPolicy(c *config.Config, i policy.Index, files policy.Table, l queryChec
 		DomainAliases: c.DomainAliases, InsideNetworks: c.Inside.Networks,
 		ExemptNetworks: c.Exempt.Networks, ExemptAuthenticated: c.Exempt.Authenticated,
 		Confirm: l.confirmer.policy(), Harvest: l.harvestLimit(), HarvestScopeAll: c.Harvest.All,
-		HarvestReply: harvestReply(c.Harvest), HarvestReportOnly: c.Harvest.Mode == config.Report, NAT64: c.NAT64,
+		HarvestReply: harvestReply(c.Harvest), HarvestReportOnly: c.Harvest.Mode == config.Report,
+		NAT64:     append([]netip.Prefix{}, c.NAT64...), // not nil, which would be the default
 		WhenStale: c.WhenStale, WhenNotReady: c.WhenNotReady, Now: now,
 	})
-}
-
-// observer counts decisions and records refusals. It wakes the directories that knew more than
-// the index.
-type observer struct {
-	metrics  *metrics.Metrics
-	refusals *refusals
-	domains  *domainCounters
-	wake     func(domain string)
-}
-
-func (o observer) Observe(q policy.Query, d policy.Decision, took time.Duration) {
-	o.metrics.ObserveDecision(took)
-	o.refusals.Observe(q, d)
-	o.domains.Count(d)
-	if d.Verdict == policy.VerdictConfirmed {
-		o.wake(d.Match.Domain()) // the directories know the target of an alias, not the alias
-	}
 }

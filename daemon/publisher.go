@@ -16,7 +16,7 @@ import (
 	"rcpt-milter/stream"
 )
 
-// linkRetry is the delay before a client is made again whose configuration was unusable.
+// linkRetry is the delay before another attempt to create a client whose configuration was unusable.
 const linkRetry = time.Second
 
 // publisher publishes one directory of this hub.
@@ -27,7 +27,7 @@ type publisher struct {
 	make      func(*stream.Client) *stream.Publisher
 
 	mu     sync.Mutex
-	inside *stream.Publisher // nil until there is a client
+	inside *stream.Publisher // nil until a client exists
 }
 
 // Run publishes until ctx ends.
@@ -54,7 +54,7 @@ func (p *publisher) prepare(client *stream.Client) *stream.Publisher {
 	return p.inside
 }
 
-// wake publishes soon.
+// wake requests publication without delay.
 func (p *publisher) wake() {
 	if inside := p.current(); inside != nil {
 		inside.Wake()
@@ -72,7 +72,7 @@ func (p *publisher) status(now time.Time) control.PublishStatus {
 	out := control.PublishStatus{Directory: p.directory.Name, Link: p.link.status()}
 	inside := p.current()
 	if inside == nil {
-		out.LastError = out.Link.LastError
+		out.LastError, out.FailingSince = out.Link.LastError, out.Link.Since
 		return out
 	}
 	s := inside.Status()
@@ -84,22 +84,23 @@ func (p *publisher) status(now time.Time) control.PublishStatus {
 		out.Generation = s.Generation.String()
 	}
 	for _, e := range s.Edges {
-		out.Edges = append(out.Edges, edgeOf(e, now))
+		out.Edges = append(out.Edges, edgeOf(e, s.EdgesAt))
 	}
+	out.EdgesError = errorText(s.EdgesError)
 	return out
 }
 
-// edgeOf converts the report of an edge.
-func edgeOf(e stream.EdgeReport, now time.Time) control.EdgeStatus {
+// edgeOf converts the report of an edge that was read at a time.
+func edgeOf(e stream.EdgeReport, read time.Time) control.EdgeStatus {
 	return control.EdgeStatus{Name: e.Name, Version: e.Version, State: control.State(e.State), Generation: e.Generation,
 		Sequence: e.Sequence, DigestOK: e.DigestOK, Held: int64(e.Held), Addresses: int64(e.Addresses),
-		Lag: e.Lag.Seconds(), LastError: e.Error, Reported: control.Time{Time: now.Add(-e.Age)}}
+		Lag: e.Lag.Seconds(), LastError: e.Error, Reported: control.Time{Time: read.Add(-e.Age)}}
 }
 
-// publishers are those of one configuration.
+// publishers are the publishers of one configuration.
 type publishers []*publisher
 
-// preparePublishers creates the publishers of a configuration. Those that would not change stay.
+// preparePublishers creates the publishers of a configuration. It reuses unchanged publishers.
 func (f *fleet) preparePublishers(c *config.Config, all links) publishers {
 	var next publishers
 	for _, d := range c.Directories {
@@ -125,14 +126,14 @@ func (f *fleet) newPublisher(publish config.Publish, d config.Directory, link *l
 			Client: client, Store: f.store, Directory: d.Name, Names: publish.Names, Poll: d.Poll, Version: f.version,
 			State: func() stream.SourceState { return f.syncs.sourceState(d.Name) },
 			Log:   f.log.With("directory", d.Name),
-			// 0 means the default to the publisher, and none in the configuration.
+			// To the publisher, 0 means the default lag. In the configuration, 0 means no lag.
 			Lag: max(d.ReplicationLag, 1), Find: f.find,
 		})
 	}}
 }
 
-// sourceState returns the freshness of a directory of this hub. A directory that is read under new
-// rules is not ready: its index does not prove yet that an address is unknown.
+// sourceState returns the freshness of a directory of this hub. A directory that is read under new rules is not
+// ready, because its index does not yet prove addresses unknown.
 func (sm *syncManager) sourceState(name string) stream.SourceState {
 	at := slices.IndexFunc(sm.active(), func(d syncedDirectory) bool { return d.Name() == name })
 	if at < 0 {
@@ -147,10 +148,10 @@ func (sm *syncManager) sourceState(name string) stream.SourceState {
 		Controller: m.Status().Controller, Pass: stored.Newest().Number}
 }
 
-// errNoConfirm answers an edge while confirm is off at this hub.
+// errNoConfirm is the answer to an edge while confirm is off at this hub.
 var errNoConfirm = errors.New("confirm is off at the hub; set confirm.enabled there")
 
-// stopFeeds ends the recording of changes for directories that are no longer published.
+// stopFeeds stops recording changes of directories that are no longer published.
 func stopFeeds(s *store.Store, next publishers, log *slog.Logger) {
 	for _, name := range s.Directories() {
 		if slices.ContainsFunc(next, func(p *publisher) bool { return p.directory.Name == name }) {

@@ -16,15 +16,15 @@ import (
 
 const (
 	refusalShards   = 16
-	maxShardPending = 1024 // highest number of refusals in a shard
+	maxShardPending = 1024 // maximum number of pending refusals per shard
 	gatherInterval  = time.Second
 	flushInterval   = time.Minute
 )
 
-// refusals records rejected recipients for the report. Between RCPT and reply it only appends
-// to one of several shards, chosen by client. Its own goroutine adds them to the record of the
-// hour. It writes that record to the store once a minute and at the end. Memory and disk are
-// bounded: a refusal that does not fit its shard is counted, but not listed.
+// refusals records rejected recipients for the report. Between RCPT and reply, it only appends to one of
+// several shards, chosen by client. A goroutine of its own adds the refusals to the record of the hour, and
+// writes the record to the store once a minute and at the end. Memory and disk usage are limited: a refusal
+// that does not fit in its shard is counted, but not listed.
 type refusals struct {
 	store *store.Store
 	log   *slog.Logger
@@ -33,29 +33,29 @@ type refusals struct {
 	seed   maphash.Seed
 	shards [refusalShards]refusalShard
 
-	mu          sync.Mutex               // guards the fields below; not locked between RCPT and reply
-	retention   time.Duration            // of the records of hours
-	network     clientNetworks           // the size of a network
-	redact      func(text string) string // the stored form of an address; nil stores the address
+	mu          sync.Mutex               // guards the fields below; never locked between RCPT and reply
+	retention   time.Duration            // of the hourly records
+	network     clientNetworks           // determines the network of a client
+	redact      func(text string) string // form of addresses in the record; nil means unchanged
 	hour        *store.Refusals
 	changed     bool // since the last write
-	writeFailed bool // at the last attempt
+	writeFailed bool // the last attempt to write has failed
 }
 
-// clientNetworks are the translators and the prefix lengths of a client's network.
+// clientNetworks are the settings that determine the network of a client.
 type clientNetworks struct {
 	nat64      policy.Translators
 	ipv4, ipv6 int
 }
 
-// refusalShard has the refusals of some clients since it was last drained.
+// refusalShard has the refusals of some clients since the shard was last drained.
 type refusalShard struct {
 	mu                  sync.Mutex
 	pending             []pendingRefusal
 	missed, missedWould int64
 }
 
-// pendingRefusal is a refusal that is not in the record yet.
+// pendingRefusal is a refusal that is not yet in a record.
 type pendingRefusal struct {
 	address address.Address
 	domain  string
@@ -72,23 +72,22 @@ func newRefusals(s *store.Store, log *slog.Logger, now func() time.Time) *refusa
 	return r
 }
 
-// openHour reads the record of the hour of a time. If there is none, it begins one.
+// openHour reads the record of the hour of now. If there is none, it starts one.
 func (r *refusals) openHour(now time.Time) {
 	var err error
 	if r.hour, err = r.store.RefusalsOf(now); err != nil {
-		r.log.Warn("cannot read record of refusals; starting the hour anew", "error", err)
+		r.log.Warn("cannot read record of refusals; starting a new record for this hour", "error", err)
 	}
 }
 
-// Set sets the retention, the size of a client network, and how addresses are stored.
+// Set sets the retention, the network size of clients, and the stored form of addresses.
 func (r *refusals) Set(c *config.Config, redact func(text string) string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.retention, r.network, r.redact = c.Journal.Keep, clientNetworks{c.NAT64, c.Harvest.IPv4, c.Harvest.IPv6}, redact
 }
 
-// hashPrefix begins the stored form of a hashed address. No canonical address has a colon
-// outside quotes.
+// hashPrefix starts the stored form of a hashed address. A canonical address has no colon outside of quotes.
 const hashPrefix = "hash:"
 
 // storedForm returns the text under which an address is stored. The caller holds the lock.
@@ -117,7 +116,7 @@ func (r *refusals) Observe(q policy.Query, d policy.Decision) {
 	}
 }
 
-// probe takes the locks of Observe.
+// probe acquires and releases the locks of Observe.
 func (r *refusals) probe() {
 	for i := range r.shards {
 		s := &r.shards[i]
@@ -127,11 +126,11 @@ func (r *refusals) probe() {
 	}
 }
 
-// isRefusal reports whether the recipient is rejected, or would be in mode enforce. Deferred
-// recipients do not count, as in status and metrics.
+// isRefusal reports whether the recipient is rejected, or would be in mode enforce. As in status and metrics,
+// deferred recipients do not count.
 func isRefusal(d policy.Decision) bool { return d.Enforced().Outcome() == policy.Refused }
 
-// Run gathers until ctx ends. It then flushes.
+// Run gathers refusals until ctx ends, and then flushes them.
 func (r *refusals) Run(ctx context.Context) error {
 	gather, keep := time.NewTicker(gatherInterval), time.NewTicker(flushInterval)
 	defer gather.Stop()
@@ -149,12 +148,12 @@ func (r *refusals) Run(ctx context.Context) error {
 	}
 }
 
-// gather drains the shards into the record of the hour.
+// gather moves the refusals from the shards into the record of the hour.
 func (r *refusals) gather() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
-	if !store.NewRefusals(now).From.Equal(r.hour.From) { // also when the clock was set back
+	if !store.NewRefusals(now).From.Equal(r.hour.From) { // also true if the clock was set back
 		r.write()
 		r.openHour(now)
 		if err := r.store.DropRefusals(now.Add(-r.retention)); err != nil {
@@ -191,7 +190,7 @@ func (n clientNetworks) of(client netip.Addr) string {
 	return ""
 }
 
-// Flush gathers, and writes the record of the hour if it has changed.
+// Flush gathers refusals, and writes the record of the hour if it has changed.
 func (r *refusals) Flush() error {
 	r.gather()
 	r.mu.Lock()
@@ -199,7 +198,7 @@ func (r *refusals) Flush() error {
 	return r.write()
 }
 
-// write writes the record of the hour. It logs only the first of several failures. The caller
+// write writes the record of the hour. After several failures in a row, it logs only the first. The caller
 // holds the lock.
 func (r *refusals) write() error {
 	if !r.changed {

@@ -18,13 +18,13 @@ import (
 	"rcpt-milter/store"
 )
 
-// nobody is an index without an address, in a given state.
+// nobody is an index without addresses, in a given state.
 type nobody struct{ state policy.State }
 
 func (nobody) Lookup(address.Address) (policy.Entry, error) { return policy.Entry{}, nil }
 func (n nobody) Freshness(string) policy.Freshness          { return policy.Freshness{State: n.state} }
 
-// refuser decides about unknown recipients, and records the rejections.
+// refuser decides about unknown recipients and records the refusals.
 type refuser struct {
 	*refusals
 	policy *policy.Policy
@@ -59,8 +59,8 @@ func (r *refuser) ask(t *testing.T, p *policy.Policy, to, client string) {
 	r.Observe(q, p.Decide(t.Context(), q))
 }
 
-// TestRefusals: what is a refusal is in the report, over a restart and the end of an
-// hour, and what was only put off is not.
+// TestRefusals checks that the report has all refusals, across a restart and the end of an hour, and no
+// deferred recipients.
 func TestRefusals(t *testing.T) {
 	now := noon.Add(50 * time.Minute)
 	clock := func() time.Time { return now }
@@ -111,7 +111,7 @@ func TestRefusals(t *testing.T) {
 		jane.Verdict != "unknown" || jane.Now != control.NowUnknown {
 		t.Errorf("the first address is %+v", jane)
 	}
-	// Three days later the first hours are forgotten.
+	// After three days, the first hours are pruned.
 	now = now.Add(72 * time.Hour)
 	r.ask(t, r.policy, "later@x.test", "192.0.2.7")
 	if err := r.Flush(); err != nil {
@@ -122,7 +122,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestRefusalsAreRejections: the report counts as refused what status and metrics count so.
+// TestRefusalsAreRejections checks that the report counts the same recipients as refused as status and metrics
+// do.
 func TestRefusalsAreRejections(t *testing.T) {
 	ip := netip.MustParseAddr("192.0.2.7")
 	for _, mode := range []config.Mode{config.Enforce, config.Report} {
@@ -144,8 +145,8 @@ func TestRefusalsAreRejections(t *testing.T) {
 	}
 }
 
-// TestRefusalsConcealed: where the log has hashes the report has them too, spelled the same,
-// and what they stand for cannot be looked up. Networks are as harvest has them.
+// TestRefusalsConcealed checks that the report has hashes if the log has hashes, in the same form, and that
+// hashed addresses are not looked up. Networks are those of the harvest limit.
 func TestRefusalsConcealed(t *testing.T) {
 	r, s := newRefuser(t, t.TempDir(), func() time.Time { return noon })
 	redact := milter.HashAddress([]byte("key"))
@@ -164,7 +165,7 @@ func TestRefusalsConcealed(t *testing.T) {
 	}
 }
 
-// TestRefusalsThatComeTooFast are counted, and no more is held than was said.
+// TestRefusalsThatComeTooFast checks that refusals beyond the limit of a shard are counted, but not kept.
 func TestRefusalsThatComeTooFast(t *testing.T) {
 	r, s := newRefuser(t, t.TempDir(), func() time.Time { return noon })
 	const each, clients = 2500, 8
@@ -179,7 +180,7 @@ func TestRefusalsThatComeTooFast(t *testing.T) {
 	group.Wait()
 	for i := range r.shards {
 		if n := len(r.shards[i].pending); n > maxShardPending {
-			t.Errorf("shard %d holds %d", i, n)
+			t.Errorf("shard %d has %d", i, n)
 		}
 	}
 	if err := r.Flush(); err != nil {
@@ -192,7 +193,7 @@ func TestRefusalsThatComeTooFast(t *testing.T) {
 	}
 }
 
-// BenchmarkRefusal is what a refusal costs between RCPT and reply.
+// BenchmarkRefusal measures the cost of a refusal between RCPT and reply.
 func BenchmarkRefusal(b *testing.B) {
 	s, err := store.Open(b.Context(), store.Config{Dir: b.TempDir()})
 	if err != nil {
@@ -218,8 +219,8 @@ func BenchmarkRefusal(b *testing.B) {
 	}
 }
 
-// TestRefusalsWithAWrongClock: rejections after a clock was wrong by years are in the report.
-// A clock that is ahead looks like a correct one, so the earlier hours are dropped then.
+// TestRefusalsWithAWrongClock checks that refusals are in the report after the clock was wrong by years. A
+// clock that is ahead cannot be recognized, so the earlier hours are dropped in that case.
 func TestRefusalsWithAWrongClock(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	for wrong, want := range map[time.Duration]int64{10 * year: 1, -10 * year: 2} {
@@ -239,8 +240,8 @@ func TestRefusalsWithAWrongClock(t *testing.T) {
 	}
 }
 
-// TestClientNetworkOfReport: the record of refusals counts a client in the network in which
-// every other list has it.
+// TestClientNetworkOfReport checks that the record of refusals assigns a client to the same network as all
+// other lists.
 func TestClientNetworkOfReport(t *testing.T) {
 	for client, want := range map[string]string{
 		"192.0.2.1": "192.0.2.0/24", "::ffff:192.0.2.1": "192.0.2.0/24", "64:ff9b::192.0.2.1": "192.0.2.0/24",

@@ -12,8 +12,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// directorySyncer keeps the addresses of one directory. A Mirror reads the directory. A Retired
-// removes the addresses of a directory that is no longer in the configuration.
+// directorySyncer keeps the addresses of one directory. A Mirror reads a configured directory. A
+// RetiredDirectory removes the addresses of a directory that is no longer configured.
 type directorySyncer interface {
 	Name() string
 	Status() mirror.Status
@@ -27,8 +27,7 @@ var (
 	_ directorySyncer = (*mirror.RetiredDirectory)(nil)
 )
 
-// syncers returns the syncers of all directories, in the order of the configuration. Retired
-// directories come last.
+// syncers returns the syncers of all directories in configuration order, followed by retired directories.
 func (sm *syncManager) syncers() []directorySyncer {
 	var all []directorySyncer
 	for _, d := range sm.active() {
@@ -44,7 +43,7 @@ func (sm *syncManager) syncers() []directorySyncer {
 	return all
 }
 
-// syncersNamed returns the syncer of the named directory. The empty name returns all.
+// syncersNamed returns the syncer of the named directory. An empty name selects all.
 func (sm *syncManager) syncersNamed(name string) ([]directorySyncer, error) {
 	all := sm.syncers()
 	if name == "" {
@@ -57,7 +56,7 @@ func (sm *syncManager) syncersNamed(name string) ([]directorySyncer, error) {
 		}
 		names = append(names, k.Name())
 	}
-	return nil, fmt.Errorf("there is no directory %q; there are: %s", name, strings.Join(names, ", "))
+	return nil, fmt.Errorf("there is no directory %q; the directories are: %s", name, strings.Join(names, ", "))
 }
 
 func (b backend) Removals(_ context.Context, q control.RemovalsQuery, visit func(control.HeldRemoval) error) error {
@@ -73,7 +72,7 @@ func (b backend) Removals(_ context.Context, q control.RemovalsQuery, visit func
 	return nil
 }
 
-// heldIn visits the removals that wait in one directory.
+// heldIn visits the held removals of one directory.
 func (b backend) heldIn(k directorySyncer, visit func(control.HeldRemoval) error) error {
 	now, stored, outdated := b.now(), b.store.Directory(k.Name()), k.Outdated() != nil
 	return b.store.HeldRemovals(k.Name(), func(h store.HeldRemoval) error {
@@ -83,7 +82,7 @@ func (b backend) heldIn(k directorySyncer, visit func(control.HeldRemoval) error
 		switch {
 		case h.NotBefore.After(now):
 			row.WaitsFor, row.NotBefore = control.WaitsReplication, control.Time{Time: h.NotBefore}
-		case stored.Holds(h.Address.Domain()) != "" && !outdated:
+		case h.NotBefore.IsZero() && stored.Holds(h.Address.Domain()) != "" && !outdated:
 			row.WaitsFor, row.Why = control.WaitsApproval, stored.Holds(h.Address.Domain())
 		default:
 			row.WaitsFor = control.WaitsPass
@@ -93,13 +92,13 @@ func (b backend) heldIn(k directorySyncer, visit func(control.HeldRemoval) error
 }
 
 func (b backend) Approve(ctx context.Context, q control.RemovalsQuery, tell func(control.RemovalsDone)) error {
-	// A directory that takes its time must not let another approve more than the operator has
-	// seen.
+	// A directory that takes a long time must not make the approval of another directory include removals that
+	// the operator has not seen.
 	upTo := map[string]uint64{}
 	for _, k := range b.syncs.syncers() {
 		upTo[k.Name()] = cmp.Or(q.UpTo, b.store.Directory(k.Name()).Newest().Number)
 	}
-	return b.settleHeld(q, tell, func(k directorySyncer) (control.RemovalsDone, error) {
+	return b.settleHeld(ctx, q, tell, func(k directorySyncer) (control.RemovalsDone, error) {
 		info, err := k.Approve(ctx, upTo[k.Name()])
 		done := control.RemovalsDone{Directory: k.Name(), Removed: int64(info.Removed), Pass: info.Number}
 		if err != nil {
@@ -116,15 +115,15 @@ func (b backend) Approve(ctx context.Context, q control.RemovalsQuery, tell func
 }
 
 func (b backend) Discard(ctx context.Context, q control.RemovalsQuery, tell func(control.RemovalsDone)) error {
-	return b.settleHeld(q, tell, func(k directorySyncer) (control.RemovalsDone, error) {
+	return b.settleHeld(ctx, q, tell, func(k directorySyncer) (control.RemovalsDone, error) {
 		objects, err := k.Discard(ctx)
 		return control.RemovalsDone{Directory: k.Name(), Kept: int64(objects)}, err
 	})
 }
 
-// settleHeld calls do for every directory with held removals. An error in one directory does
-// not stop the others.
-func (b backend) settleHeld(q control.RemovalsQuery, tell func(control.RemovalsDone),
+// settleHeld calls do for every directory with held removals, until ctx ends. After an error in one directory it
+// continues with the next.
+func (b backend) settleHeld(ctx context.Context, q control.RemovalsQuery, tell func(control.RemovalsDone),
 	do func(directorySyncer) (control.RemovalsDone, error)) error {
 	syncers, err := b.syncs.syncersNamed(q.Directory)
 	if err != nil {
@@ -132,6 +131,9 @@ func (b backend) settleHeld(q control.RemovalsQuery, tell func(control.RemovalsD
 	}
 	var failed []error
 	for _, k := range syncers {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(failed, err)...)
+		}
 		if k.Status().HoldReason == "" {
 			continue
 		}

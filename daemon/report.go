@@ -10,15 +10,14 @@ import (
 	"rcpt-milter/store"
 )
 
-// Bounds on the search for near misses, which looks up about a thousand addresses for each
-// rejected one.
+// Limits of the search for near misses, which looks up about a thousand addresses for each rejected one.
 const (
 	nearAddresses = 200
-	nearKnown     = 3 // for each address
+	nearKnown     = 3 // for each rejected address
 	nearFor       = 10 * time.Second
 )
 
-// Report sums up the hours, including the current one.
+// Report sums up the hourly records, including the current hour.
 func (b backend) Report(ctx context.Context, q control.ReportQuery) (control.Report, error) {
 	missing := b.refusals.Flush()
 	report, err := reporter{b.store, b.targets}.report(ctx, q, b.now())
@@ -28,7 +27,7 @@ func (b backend) Report(ctx context.Context, q control.ReportQuery) (control.Rep
 	return report, err
 }
 
-// targets returns an address in the domains that its domain is an alias of.
+// targets returns an address in each domain that its domain is an alias of.
 func (b backend) targets(a address.Address) (all []address.Address) {
 	for _, target := range b.server.Policy().AliasTargets(a.Domain()) {
 		all = append(all, a.In(target.Domain))
@@ -36,13 +35,14 @@ func (b backend) targets(a address.Address) (all []address.Address) {
 	return all
 }
 
-// reporter makes reports from a store.
+// reporter creates reports from a store.
 type reporter struct {
+	// targets returns an address in the target domains of its alias. Nil means that there are no aliases.
 	store   *store.Store
-	targets func(address.Address) []address.Address // in other domains; nil if there are no aliases
+	targets func(address.Address) []address.Address
 }
 
-// reportOf makes a report for a configuration without aliases.
+// reportOf creates a report for a configuration without aliases.
 func reportOf(ctx context.Context, s *store.Store, q control.ReportQuery, now time.Time) (control.Report, error) {
 	return reporter{store: s}.report(ctx, q, now)
 }
@@ -79,7 +79,7 @@ func (r reporter) report(ctx context.Context, q control.ReportQuery, now time.Ti
 		if a.Now, err = r.nowOf(row.Text); err != nil {
 			return report, err
 		}
-		a.Name = strings.TrimPrefix(a.Name, hashPrefix) // as it is in the log
+		a.Name = strings.TrimPrefix(a.Name, hashPrefix) // as shown in the log
 		report.Addresses = append(report.Addresses, a)
 	}
 	return report, r.nearMisses(ctx, &report)
@@ -127,13 +127,13 @@ func (r reporter) nowOf(text string) (string, error) {
 	return became, nil
 }
 
-// nearMisses adds known addresses that resemble the most frequent rejected ones.
+// nearMisses adds known addresses that resemble the most frequently rejected ones.
 func (r reporter) nearMisses(ctx context.Context, report *control.Report) error {
 	ctx, cancel := context.WithTimeout(ctx, nearFor)
 	defer cancel()
 	for _, refused := range limited(report.Addresses, nearAddresses) {
 		if ctx.Err() != nil {
-			return nil // the time is over; what was found is reported
+			return nil // out of time; report what was found
 		}
 		report.Searched++
 		if refused.Now != control.NowUnknown && refused.Now != control.NowRemoved {
@@ -150,7 +150,7 @@ func (r reporter) nearMisses(ctx context.Context, report *control.Report) error 
 	return nil
 }
 
-// neighbours returns known addresses that differ from a text by one typing error, also at the
+// neighbours returns known addresses that differ from a text by one typing error, including those at the
 // targets of domain aliases.
 func (r reporter) neighbours(text string) (known []string, err error) {
 	a, err := address.Parse(text)

@@ -18,32 +18,32 @@ import (
 	"rcpt-milter/milter"
 )
 
-// ErrConfig marks errors that a mistake in the configuration causes.
+// ErrConfig marks errors that are caused by the configuration.
 var ErrConfig = errors.New("bad configuration")
 
-// configError marks an error with ErrConfig and keeps its text.
+// configError marks an error with ErrConfig without changing its text.
 type configError struct{ error }
 
 func (e configError) Unwrap() []error { return []error{e.error, ErrConfig} }
 
-// umask is that of the daemon: its files have all addresses.
+// umask keeps other users from reading the files of the daemon, which have all addresses.
 const umask = 0o077
 
-// Options configure a daemon. All but LockWait are required.
+// Options configure a daemon. All but LockWait and FileRest are required.
 type Options struct {
-	ConfigPath string         // a reload reads it again
-	Config     *config.Config // the content of ConfigPath
-	Version    string         // of the program, as shown to people
+	ConfigPath string         // read again by reloads
+	Config     *config.Config // the parsed content of ConfigPath
+	Version    string         // version of the program, shown to people
 	Log        *logging.Log
 	LockWait   time.Duration // how long to wait for an earlier daemon to release the store
+	FileRest   time.Duration // how long an accept file must be at rest to count as complete; zero: not at all
 }
 
-// Serve runs the daemon until ctx ends or a part of the daemon fails. SIGHUP reloads the
-// configuration. Serve runs and closes the log. It returns an ErrConfig if the configuration is
-// wrong.
+// Serve runs the daemon until ctx ends or a part fails. SIGHUP reloads the configuration. Serve also runs and
+// closes the log. It returns an ErrConfig if the configuration is wrong.
 func Serve(ctx context.Context, o Options) error {
 	limitHeap()
-	hangup := make(chan os.Signal, 1) // from now on SIGHUP does not end the process
+	hangup := make(chan os.Signal, 1) // from now on, SIGHUP does not end the process
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	raiseDescriptorLimit()
@@ -52,8 +52,11 @@ func Serve(ctx context.Context, o Options) error {
 	go o.Log.Run()
 	defer o.Log.Close()
 	defer milter.BridgeLog(log)()
-	if err := logFiles(o.Config, log); err != nil {
+	if err := logFiles(o.Config, log, filesWithCopy(o.Config)...); err != nil {
 		return err
+	}
+	if err := checkOwner(o.Config.Store.Dir, os.Geteuid()); err != nil {
+		log.Warn("root runs the daemon on the store of another account", "error", err)
 	}
 	limitMemory(log)
 	if err := checkAddressSpace(addressSpace + 2*storeSize(o.Config.Store.Dir)); err != nil {
@@ -66,10 +69,10 @@ func Serve(ctx context.Context, o Options) error {
 	return d.ending.wait(ended, log)
 }
 
-// serve opens the daemon, runs it and closes it.
+// serve opens, runs and closes the daemon.
 func (d *daemon) serve(ctx context.Context, o Options, hangup <-chan os.Signal) error {
 	if err := d.open(ctx, o); ctx.Err() != nil && err != nil {
-		return nil // stopped before it started
+		return nil // stopped during the start
 	} else if err != nil {
 		return err
 	}
@@ -83,14 +86,15 @@ func (d *daemon) serve(ctx context.Context, o Options, hangup <-chan os.Signal) 
 	return err
 }
 
-// LogOptions returns the part of a configuration that concerns the log.
+// LogOptions returns the settings of the log in a configuration.
 func LogOptions(c *config.Config) logging.Options {
 	return logging.Options{Format: c.Log.Format, Level: c.Log.Level, Syslog: c.Log.Syslog}
 }
 
 // logFiles logs warnings about the configuration and the files that it names. A file that does
 // not exist is an ErrConfig. An unusable file is only logged: it keeps a directory from being
-// read, but the index still answers. CheckFiles skips the accept files in held.
+// read, but the index still answers. The accept files in held have a last good copy, so they may be
+// missing.
 func logFiles(c *config.Config, log *slog.Logger, held ...string) error {
 	warnings, err := c.CheckFiles(held...)
 	if errors.Is(err, config.ErrMissing) {
@@ -108,8 +112,7 @@ func logFiles(c *config.Config, log *slog.Logger, held ...string) error {
 	return nil
 }
 
-// watchSignals reloads at SIGHUP, and logs the end of ctx. The function that it returns ends
-// it.
+// watchSignals reloads at SIGHUP, and logs when ctx ends. The returned function stops it.
 func (d *daemon) watchSignals(ctx context.Context, hangup <-chan os.Signal) func() {
 	done := make(chan struct{})
 	var watch sync.WaitGroup

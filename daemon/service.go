@@ -14,23 +14,23 @@ import (
 	"rcpt-milter/internal/socket"
 )
 
-// retryInterval is how often a service tries to listen again.
+// retryInterval is the interval between attempts of a service to listen.
 const retryInterval = time.Second
 
-// service is a listener for people and tools. Postfix does not need it: if it cannot listen, it
-// tries again while the daemon answers.
+// service is a listener for people and tools. Postfix does not need it. If it cannot listen, it keeps trying
+// while the daemon answers.
 type service struct {
 	state  *listenerState
 	listen func() (net.Listener, error)
-	wanted func() bool // whether the configuration in effect has it
-	budget int         // of connections
+	wanted func() bool // whether the configuration in effect enables it
+	budget int         // maximum number of connections
 
 	mu   sync.Mutex
-	open *control.Limited // nil if it does not listen
+	open *control.Limited // nil if it is not listening
 	past control.Connections
 }
 
-// start listens, unless the service does so already or is not wanted.
+// start listens, unless the service is already listening or not wanted.
 func (s *service) start() error {
 	if !s.wanted() || s.listener() != nil {
 		return nil
@@ -49,7 +49,7 @@ func (s *service) start() error {
 // run serves until ctx ends.
 func (s *service) run(ctx context.Context, serve func(context.Context, net.Listener) error) error {
 	for ctx.Err() == nil {
-		_ = s.start() // recorded in the state
+		_ = s.start() // the error is recorded in the state
 		if l := s.listener(); l != nil {
 			if err := serve(ctx, l); ctx.Err() == nil {
 				s.state.set(err)
@@ -72,7 +72,7 @@ func (s *service) listener() *control.Limited {
 	return s.open
 }
 
-// unixListener returns the unix socket of a service that listens on one, or nil.
+// unixListener returns the unix socket of the service, or nil if it has none.
 func (s *service) unixListener() *socket.Listener {
 	if l := s.listener(); l != nil {
 		if own, ok := l.Listener.(*socket.Listener); ok {
@@ -82,7 +82,7 @@ func (s *service) unixListener() *socket.Listener {
 	return nil
 }
 
-// connections returns the counts since the start of the daemon.
+// connections returns the connection counts since the start of the daemon.
 func (s *service) connections() control.Connections {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,7 +109,7 @@ func (s *service) close() {
 	s.open = nil
 }
 
-// services returns the listeners for people and tools. Those of a stopped daemon do not exist.
+// services returns the listeners for people and tools that exist. A stopped daemon has none.
 func (d *daemon) services() (all []*service) {
 	for _, s := range []*service{d.control, d.page, d.telemetry} {
 		if s != nil {
@@ -119,7 +119,7 @@ func (d *daemon) services() (all []*service) {
 	return all
 }
 
-// newServices creates the listeners for people and tools, without listening.
+// newServices creates the listeners for people and tools. They do not listen yet.
 func (d *daemon) newServices(c *config.Config) {
 	descriptors := countDescriptors().Limit
 	create := func(name string, e config.Endpoint, most int, wanted func() bool) *service {
@@ -133,8 +133,7 @@ func (d *daemon) newServices(c *config.Config) {
 		func() bool { return !c.Metrics.IsZero() })
 }
 
-// listenOn listens for people and tools. Members of the group of the daemon can connect to a unix
-// socket.
+// listenOn listens for people and tools. Members of the daemon's group can connect to a unix socket.
 func listenOn(e config.Endpoint) (net.Listener, error) {
 	if e.Network != "unix" {
 		l, err := net.Listen(e.Network, e.Address)
@@ -146,7 +145,7 @@ func listenOn(e config.Endpoint) (net.Listener, error) {
 	ensureSocketDir(e)
 	l, err := socket.Listen(e.String(), socket.Options{Mode: 0o660})
 	if err != nil {
-		return nil, err // a nil *Listener must not become a net.Listener that is not nil
+		return nil, err // do not return a nil *Listener as a non-nil net.Listener
 	}
 	return l, nil
 }

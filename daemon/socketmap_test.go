@@ -14,10 +14,10 @@ import (
 	"rcpt-milter/control"
 )
 
-// TestSocketmap: a daemon with listen_socketmap answers there from its policy, shows it in status,
-// follows a reload, and makes the socket again.
+// TestSocketmap checks that a daemon with listen_socketmap answers there from its policy, shows the socket in
+// status, follows a reload, and restores a removed socket file.
 func TestSocketmap(t *testing.T) {
-	dir, err := os.MkdirTemp("", "map") // the path of a socket must be short
+	dir, err := os.MkdirTemp("", "map") // short, because the path of a socket has a limit
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// Opening a large store takes longer than TimeoutStartSec of the unit on a slow disk. As long as
-// it makes progress, the daemon asks systemd for more time (EXTEND_TIMEOUT_USEC of sd_notify(3)).
+// On a slow disk, opening a large store takes longer than TimeoutStartSec of the unit. While there is progress,
+// the daemon asks systemd for more time (EXTEND_TIMEOUT_USEC of sd_notify(3)).
 const (
 	extendEvery = 10 * time.Second
 	extendBy    = time.Minute
 )
 
-// start reports to systemd while the store is opened.
+// start reports progress to systemd while the store is opened.
 type start struct {
 	notify  func(string)
-	steps   atomic.Int64 // of progress
+	steps   atomic.Int64 // number of progress calls
 	done    chan struct{}
 	running sync.WaitGroup
 }
 
-// beginStart reports until end is called.
+// beginStart starts reporting, until end is called.
 func beginStart(notify func(string)) *start {
 	s := &start{notify: notify, done: make(chan struct{})}
 	ticker := time.NewTicker(extendEvery)
@@ -33,10 +33,10 @@ func beginStart(notify func(string)) *start {
 	return s
 }
 
-// progress records that the store is not stuck. It may be called concurrently.
+// progress records progress. It is safe for concurrent use.
 func (s *start) progress() { s.steps.Add(1) }
 
-// report asks for more time at each tick, if there was progress since the last one.
+// report asks for more time at each tick, provided there was progress since the last tick.
 func (s *start) report(ticks <-chan time.Time) {
 	seen := int64(0)
 	for {

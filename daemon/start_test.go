@@ -10,7 +10,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// TestStartExtends: while the store is opened, systemd is asked for more time, but only as long as
+// TestStartExtends checks that the daemon asks systemd for more time while the store is opened, but only if
 // there is progress.
 func TestStartExtends(t *testing.T) {
 	told, ticks := make(chan string, 10), make(chan time.Time)
@@ -23,17 +23,17 @@ func TestStartExtends(t *testing.T) {
 		ticks <- time.Now()
 		if progress {
 			if got, want := <-told, "EXTEND_TIMEOUT_USEC=60000000\nSTATUS=opening and verifying the store"; got != want {
-				t.Errorf("told %q, want %q", got, want)
+				t.Errorf("sent %q, want %q", got, want)
 			}
 		}
 	}
 	s.end()
 	if len(told) > 0 {
-		t.Errorf("told %q without progress", <-told)
+		t.Errorf("sent %q without progress", <-told)
 	}
 }
 
-// TestOpeningHasProgress: opening a store with data reports progress.
+// TestOpeningHasProgress checks that opening a store with data reports progress.
 func TestOpeningHasProgress(t *testing.T) {
 	dir := t.TempDir()
 	s, err := store.Open(t.Context(), store.Config{Dir: dir})
@@ -54,7 +54,7 @@ func TestOpeningHasProgress(t *testing.T) {
 	}
 }
 
-// TestAddressSpace: a limit that is too low is one sentence, and no trace of the runtime.
+// TestAddressSpace checks that a limit that is too low is an error, not a crash of the runtime.
 func TestAddressSpace(t *testing.T) {
 	if err := checkAddressSpace(1 << 20); err != nil {
 		t.Error(err)

@@ -11,20 +11,20 @@ import (
 	"rcpt-milter/mirror"
 )
 
-// stateInterval is how often states are checked between passes: a directory becomes late and
-// stale by time alone.
+// stateInterval is the interval between checks of the states. A directory becomes late and stale with time,
+// even without passes.
 const stateInterval = time.Second
 
 // observedState is the freshness of a directory or an accept file.
 type observedState struct {
 	kind     string // inDirectory or inFile
-	name     string // of a file, which begins with a slash, its path
+	name     string // name of a directory, or absolute path of a file
 	state    mirror.State
-	lastGood time.Time    // start of the last good pass, or modification of the file; zero if there was none
+	lastGood time.Time    // start of the last good pass, or modification time of the file; zero if none
 	cause    func() error // returns the error of the last pass, or nil
 }
 
-// The kinds of an observedState, as attributes of the log.
+// Kinds of an observedState, used as log attributes.
 const (
 	inDirectory = "directory"
 	inFile      = "file"
@@ -41,13 +41,13 @@ func (sm *syncManager) states() []observedState {
 	return all
 }
 
-// observedStates returns the states of the active directories, and of the accept files.
+// observedStates returns the states of the active directories and of the accept files.
 func (d *daemon) observedStates() []observedState {
 	return append(d.syncs.states(), d.index().ages.states()...)
 }
 
-// stateLog logs each change of the state of a directory, of an accept file and of the whole index
-// once. It identifies directories by name, so a reload that creates a new mirror changes nothing.
+// stateLog logs each state change of a directory, of an accept file and of the whole index once. It identifies
+// directories by name, so a new mirror after a reload is not a change.
 type stateLog struct {
 	observe func() []observedState
 	log     *slog.Logger
@@ -58,7 +58,7 @@ type stateLog struct {
 	index  timedState[control.State]
 }
 
-// timedState is a state, and the time since when it has been seen.
+// timedState is a state, and the time since when it has been observed.
 type timedState[S ~string] struct {
 	state S
 	since time.Time
@@ -68,7 +68,7 @@ func newStateLog(observe func() []observedState, log *slog.Logger, now func() ti
 	return &stateLog{observe: observe, log: log, now: now, before: map[string]timedState[mirror.State]{}}
 }
 
-// Run checks until ctx ends. onPass checks too.
+// Run checks the states until ctx ends. They are also checked after each pass.
 func (l *stateLog) Run(ctx context.Context) error {
 	ticker := time.NewTicker(stateInterval)
 	defer ticker.Stop()
@@ -82,8 +82,7 @@ func (l *stateLog) Run(ctx context.Context) error {
 	}
 }
 
-// Check logs what has changed since the last check. The first state of a directory is logged
-// unless it is fresh.
+// Check logs changes since the last check. It logs the first state of a directory unless it is fresh.
 func (l *stateLog) Check() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -106,7 +105,8 @@ func (l *stateLog) Check() {
 	l.index = l.index.next(index, now)
 }
 
-// namesIn returns the names of the directories, and of the files if there are any, in a state.
+// namesIn returns the names of the directories and the files in a state, as log attributes. It omits the files
+// if there are none.
 func namesIn(state control.State, states []observedState) []any {
 	names := map[string][]string{}
 	for _, d := range states {
@@ -137,7 +137,7 @@ func (l *stateLog) stateChanged(was timedState[mirror.State], d observedState, n
 	l.log.Log(context.Background(), levelOf(d.state), message, attrs...)
 }
 
-// next returns the state from now on.
+// next returns the timed state after a check that found state.
 func (l timedState[S]) next(state S, now time.Time) timedState[S] {
 	if l.state == state {
 		return l
@@ -145,13 +145,12 @@ func (l timedState[S]) next(state S, now time.Time) timedState[S] {
 	return timedState[S]{state, now}
 }
 
-// worthLogging reports whether a change to a state is logged. The first state is not if it is
-// fresh.
+// worthLogging reports whether to log a change to a state. A first state is not logged if it is fresh.
 func (l timedState[S]) worthLogging(state S) bool {
 	return l.state != state && (l.state != "" || state != S(mirror.Fresh))
 }
 
-// attrs returns the state, the state before, and how long that lasted.
+// attrs returns the new state, the previous state and its duration as log attributes.
 func (l timedState[S]) attrs(state S, now time.Time) []any {
 	attrs := []any{"state", string(state)}
 	if l.state != "" {
@@ -160,7 +159,7 @@ func (l timedState[S]) attrs(state S, now time.Time) []any {
 	return attrs
 }
 
-// levelOf returns the level for a state. A late index defers no mail; a stale one does.
+// levelOf returns the log level of a state. A late index defers no mail; a stale one does.
 func levelOf(s control.State) slog.Level {
 	switch s {
 	case control.Fresh:

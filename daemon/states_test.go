@@ -19,7 +19,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// stateWatch is a stateLog over states and a clock that a test sets.
+// stateWatch is a stateLog with states and a clock that the test sets.
 type stateWatch struct {
 	*stateLog
 	t      *testing.T
@@ -36,7 +36,7 @@ func newStateWatch(t *testing.T) *stateWatch {
 	return w
 }
 
-// set makes "name state" the states, the last good pass ten minutes old.
+// set sets the states, each given as "name state". The last good pass was ten minutes ago.
 func (w *stateWatch) set(states ...string) {
 	w.states = nil
 	for _, s := range states {
@@ -46,11 +46,11 @@ func (w *stateWatch) set(states ...string) {
 	}
 }
 
-// want checks, and compares the lines with those expected, in which the phrase is cut short.
+// want runs Check and compares the log lines, with shortened messages, to the expected ones.
 func (w *stateWatch) want(lines ...string) {
 	w.t.Helper()
 	w.Check()
-	for range 3 { // an unchanged state is not logged again
+	for range 3 { // an unchanged state must not be logged again
 		w.Check()
 	}
 	want := ""
@@ -64,7 +64,7 @@ func (w *stateWatch) want(lines ...string) {
 	w.out.Reset()
 }
 
-// TestStateChangesAreLogged: each once, with how long the state before lasted.
+// TestStateChangesAreLogged checks that each change is logged once, with the duration of the previous state.
 func TestStateChangesAreLogged(t *testing.T) {
 	w := newStateWatch(t)
 	w.set("corp fresh", "lab fresh")
@@ -95,8 +95,8 @@ func TestStateChangesAreLogged(t *testing.T) {
 		`WARN index state=not_ready was=fresh lasted=0s directories="corp lab"`)
 }
 
-// TestFirstStates: what is not fresh is logged, without a state before. A directory that goes
-// is forgotten, and is new when it returns.
+// TestFirstStates checks that a first state is logged without a previous state, unless it is fresh. A removed
+// directory is forgotten, and counts as new if it returns.
 func TestFirstStates(t *testing.T) {
 	w := newStateWatch(t)
 	w.set("corp fresh", "lab stale")
@@ -111,11 +111,11 @@ func TestFirstStates(t *testing.T) {
 		`WARN index state=not_ready was=stale lasted=0s directories=lab`)
 }
 
-// stateLine is a line about the index, or about a directory with its name; and the state.
+// stateLine matches a log line about the index or about a directory. It captures the name and the state.
 var stateLine = regexp.MustCompile(`msg="(index|directory) state changed" (?:directory=(\S+) )?state=(\S+)`)
 
-// TestStateLinesAreTheStates: over random changes, the lines of a directory give its states one
-// after the other, none twice, and those of the index the worst of them.
+// TestStateLinesAreTheStates checks random changes. The lines of a directory must be its states in order,
+// without repetition, and the lines of the index must be the worst states.
 func TestStateLinesAreTheStates(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	all := []string{"fresh", "late", "stale", "not_ready", "widening"}
@@ -162,8 +162,8 @@ func TestStateLinesAreTheStates(t *testing.T) {
 	}
 }
 
-// TestStatesOfARealMirror: by the clock alone it becomes late and stale, by a pass fresh again,
-// and a new mirror of the same directory changes nothing.
+// TestStatesOfARealMirror checks that a mirror becomes late and stale by time alone, becomes fresh again by a
+// pass, and that a new mirror of the same directory is not a change.
 func TestStatesOfARealMirror(t *testing.T) {
 	ad, server, d := newTestDirectory(t)
 	if _, err := ad.Add(adsim.User, "CN=jane,CN=Users,"+base, adsim.Attrs{"mail": {"jane@corp.example"}}); err != nil {
@@ -175,7 +175,7 @@ func TestStatesOfARealMirror(t *testing.T) {
 	}
 	defer s.Close()
 	w := newStateWatch(t)
-	w.clock = time.Now().Truncate(time.Second) // as the store keeps it
+	w.clock = time.Now().Truncate(time.Second) // the resolution of times in the store
 	f := newSyncManager(s, metrics.New("test"), slog.New(slog.DiscardHandler))
 	w.observe = f.states
 	newMirror := func() *mirror.Mirror {

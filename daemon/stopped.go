@@ -10,8 +10,8 @@ import (
 	"rcpt-milter/internal/logging"
 )
 
-// Stopped is a backend that answers from the store of a stopped daemon. The states of
-// directories are those of now.
+// Stopped is a backend that answers from the store of a stopped daemon. The states of directories are as of
+// now.
 type Stopped struct{ backend }
 
 var (
@@ -20,7 +20,7 @@ var (
 	_ Reader          = (*control.Client)(nil)
 )
 
-// Reader is what a running daemon and a stopped one both answer.
+// Reader has the requests that both a running and a stopped daemon answer.
 type Reader interface {
 	Status(context.Context) (control.Status, error)
 	Lookup(context.Context, control.LookupQuery) (control.LookupAnswer, error)
@@ -31,9 +31,10 @@ type Reader interface {
 }
 
 // OpenStopped opens the store of a configuration for reading. The daemon must have closed it
-// cleanly, and no process may have it open. OpenStopped ignores Log and LockWait.
+// cleanly, and no process may have it open. OpenStopped ignores Log, LockWait and FileRest.
 func OpenStopped(ctx context.Context, o Options) (Stopped, error) {
 	o.Log = logging.New(io.Discard, "rcpt-milter", LogOptions(o.Config))
+	o.FileRest = 0
 	d := newDaemon(o)
 	at, err := storeConfig(o.Config)
 	if err != nil {
@@ -46,12 +47,13 @@ func OpenStopped(ctx context.Context, o Options) (Stopped, error) {
 	return Stopped{backend{d, time.Time{}, time.Now}}, nil
 }
 
-// Close releases the store.
+// Close closes the store.
 func (s Stopped) Close() error { return s.close() }
 
 func (s Stopped) Status(ctx context.Context) (control.Status, error) {
 	status, err := s.backend.Status(ctx)
 	status.Offline, status.StoreVerified = true, control.Time{}
+	status.Outcomes, status.DomainDecisions = nil, nil // no daemon has counted them
 	return status, err
 }
 
@@ -61,7 +63,7 @@ func (s Stopped) Lookup(ctx context.Context, q control.LookupQuery) (control.Loo
 	return answer, err
 }
 
-// Changes and reads of a directory need a running daemon.
+// The following methods need a running daemon.
 
 func (Stopped) Sync(context.Context, control.SyncQuery, func(control.SyncEvent)) error {
 	return control.ErrNotSupported

@@ -8,7 +8,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// storeConfig returns the location of the store and its key.
+// storeConfig returns the configuration of the store, including its key.
 func storeConfig(c *config.Config) (store.Config, error) {
 	key, err := c.Store.Key()
 	if err != nil {
@@ -17,14 +17,14 @@ func storeConfig(c *config.Config) (store.Config, error) {
 	return store.Config{Dir: c.Store.Dir, MinFree: c.Store.MinFree, Key: key}, nil
 }
 
-// daemonStoreConfig returns the same for the daemon, which answers as long as it can.
+// daemonStoreConfig is storeConfig for the daemon, which keeps answering as long as possible.
 func daemonStoreConfig(c *config.Config) (store.Config, error) {
 	at, err := storeConfig(c)
 	at.KeepAnswering, at.Rebuild = true, c.Store.Rebuild == config.RebuildAuto
 	return at, err
 }
 
-// openStored opens the store of a stopped daemon. The store must exist.
+// openStored opens the existing store of a stopped daemon.
 func openStored(ctx context.Context, c *config.Config) (*store.Store, error) {
 	at, err := storeConfig(c)
 	if err != nil {

@@ -10,10 +10,10 @@ import (
 	"rcpt-milter/mirror"
 )
 
-// progressInterval is how often a client that waits for a pass gets its progress.
+// progressInterval is the interval between progress reports to a client that waits for a pass.
 const progressInterval = 250 * time.Millisecond
 
-// Sync requests a pass of every directory. If q.Wait is set, it waits for all of them.
+// Sync requests a pass of every directory. If q.Wait is set, it waits until all passes have ended.
 func (sm *syncManager) Sync(ctx context.Context, q control.SyncQuery, progress func(control.SyncEvent)) error {
 	var results []<-chan mirror.PassResult
 	directories := sm.active()
@@ -43,7 +43,7 @@ func (sm *syncManager) Sync(ctx context.Context, q control.SyncQuery, progress f
 	return errors.Join(failed...)
 }
 
-// reportRunning reports the running passes.
+// reportRunning reports the progress of the running passes.
 func (sm *syncManager) reportRunning(progress func(control.SyncEvent)) {
 	for _, d := range sm.Directories() {
 		if d.Running != nil {
@@ -52,7 +52,7 @@ func (sm *syncManager) reportRunning(progress func(control.SyncEvent)) {
 	}
 }
 
-// waitFor receives a value from c. It calls meanwhile at each tick before.
+// waitFor receives a value from c. Until then, it calls meanwhile at each tick.
 func waitFor[T any](ctx context.Context, c <-chan T, ticks <-chan time.Time, meanwhile func()) (T, error) {
 	for {
 		select {

@@ -15,24 +15,26 @@ import (
 
 var _ control.TenantBackend = backend{}
 
-// tenantPolicy returns the policy in effect, without what tenants would share with others:
-// searches of a directory have one budget, and clients one limit.
+// tenantPolicy returns the policy in effect, without the parts that tenants would share with others: the search
+// budget of a directory and the harvest limit.
 func (b backend) tenantPolicy() (*policy.Policy, error) {
 	return newPolicy(b.config.Load(), b.index(), b.files, queryChecks{}, b.now)
 }
 
-// TenantStatus returns the state of the domains of a scope.
+// TenantStatus returns the state of the domains in a scope.
 func (b backend) TenantStatus(ctx context.Context, scope control.Scope) (control.TenantStatus, error) {
 	host, _ := os.Hostname() // empty if it has none
-	s := control.TenantStatus{Host: host, State: control.Fresh, Domains: []control.TenantDomain{}}
+	s := control.TenantStatus{Host: host, Started: control.Time{Time: b.started}, State: control.Fresh,
+		Domains: []control.TenantDomain{}}
 	p, err := b.tenantPolicy()
 	if err != nil {
 		return s, err
 	}
-	indexed := b.store.Totals().Domains
+	indexed, counts := b.store.Totals().Domains, b.domains.Counts()
 	for _, domain := range b.tenantDomains(scope, indexed) {
 		d := b.tenantDomain(ctx, p, domain)
 		d.Addresses = indexed[domain]
+		d.Decisions = counts[domain] // of its own entry only: tenants may share the entry of a parent
 		s.Domains = append(s.Domains, d)
 		if d.Mode != "" {
 			s.State = control.Worst(s.State, d.State)
@@ -41,8 +43,8 @@ func (b backend) TenantStatus(ctx context.Context, scope control.Scope) (control
 	return s, nil
 }
 
-// tenantDomains returns the domains of a scope by name: those that it names, and those of the
-// configuration and of the index that it covers.
+// tenantDomains returns the domains in a scope, sorted: those that it names, and those in the configuration and
+// in the index that it covers.
 func (b backend) tenantDomains(scope control.Scope, indexed map[string]int64) []string {
 	all := maps.Clone(map[string]bool(scope))
 	for domain := range b.config.Load().Domains {
@@ -58,25 +60,27 @@ func (b backend) tenantDomains(scope control.Scope, indexed map[string]int64) []
 	return slices.Sorted(maps.Keys(all))
 }
 
-// noSuchUser is the local part of a recipient that no directory has.
+// noSuchUser is a local part that no recipient has.
 const noSuchUser = "rcpt-milter-no-such-user"
 
 func (b backend) tenantDomain(ctx context.Context, p *policy.Policy, domain string) control.TenantDomain {
 	c := b.config.Load()
-	fresh := b.index().Freshness(domain)
-	d := control.TenantDomain{Domain: domain, State: stateOf(fresh.State), LastSuccess: control.Time{Time: fresh.Since},
-		Unknown: control.UnknownAccepted}
+	directories := b.index()
+	fresh := directories.Freshness(domain)
+	directories.ages = fileAges{} // the modification of a file is no pass
+	d := control.TenantDomain{Domain: domain, State: stateOf(fresh.State), Unknown: control.UnknownAccepted,
+		LastSuccess: control.Time{Time: directories.Freshness(domain).Since}}
 	if c.HasEntry(domain) {
 		d.Mode = string(c.ModeOf(domain))
 	}
-	if strings.HasPrefix(domain, ".") { // which subdomain matters, so the state alone must do
+	if strings.HasPrefix(domain, ".") { // no particular subdomain can be looked up; use the state only
 		if c.Judges(domain) {
 			d.Unknown = control.UnknownIn(d.State, c.WhenStale, c.WhenNotReady)
 		}
 		d.WouldRefuse = c.ModeOf(domain) == policy.ModeReport && d.Unknown != control.UnknownAccepted
 		return d
 	}
-	unknown := p.Decide(ctx, policy.Query{Argument: noSuchUser + "@" + domain, From: notNull})
+	unknown := p.Decide(ctx, policy.Query{Argument: noSuchUser + "@" + domain, From: lookupSender})
 	switch unknown.Enforced().Outcome() {
 	case policy.Refused:
 		d.Unknown = control.UnknownRejected
@@ -88,7 +92,7 @@ func (b backend) tenantDomain(ctx context.Context, p *policy.Policy, domain stri
 	return d
 }
 
-// TenantLookup makes a decision about an address of a scope.
+// TenantLookup evaluates an address in a scope.
 func (b backend) TenantLookup(ctx context.Context, scope control.Scope, text string) (control.TenantLookup, error) {
 	if !scope.CoversText(text) {
 		return control.TenantLookup{}, control.ErrForeignDomain
@@ -97,8 +101,8 @@ func (b backend) TenantLookup(ctx context.Context, scope control.Scope, text str
 	if err != nil {
 		return control.TenantLookup{}, err
 	}
-	d := p.Decide(ctx, policy.Query{Argument: text, From: notNull})
-	if !scope.Covers(d.Domain) { // not reached: the policy reads the text in the same way
+	d := p.Decide(ctx, policy.Query{Argument: text, From: lookupSender})
+	if !scope.Covers(d.Domain) { // cannot happen: the policy parses the text in the same way
 		return control.TenantLookup{}, control.ErrForeignDomain
 	}
 	t := control.TenantLookup{
@@ -112,17 +116,17 @@ func (b backend) TenantLookup(ctx context.Context, scope control.Scope, text str
 	if d.Err != nil {
 		b.log.Warn("lookup of a tenant failed", "to", text, "error", d.Err)
 	}
-	// The address that an alias leads to belongs to another domain, perhaps of another tenant.
+	// The target of an alias is in another domain, which may belong to another tenant.
 	if a := subject(d); !a.IsZero() && scope.Covers(a.Domain()) {
-		if detail, err := b.store.Describe(a); err == nil { // otherwise the decision has the error
+		if detail, err := b.store.Describe(a); err == nil { // an error is already part of the decision
 			addTenantDetail(&t, detail.Owners, detail.History, detail.Removed)
 		}
 	}
 	return t, nil
 }
 
-// addTenantDetail adds what the store has about an address, without the names of objects, directories and
-// controllers, and without the numbers of passes, which count those of all directories.
+// addTenantDetail adds what the store has about an address. It omits the names of objects, directories and
+// controllers. It also omits the numbers of passes, which count the passes of all directories.
 func addTenantDetail(t *control.TenantLookup, owners []store.Owner, history []store.Event, removed time.Time) {
 	for _, o := range owners {
 		t.Owners = append(t.Owners, control.TenantOwner{Class: o.Class, InternalOnly: o.InternalOnly, Gone: o.Gone,
@@ -136,7 +140,7 @@ func addTenantDetail(t *control.TenantLookup, owners []store.Owner, history []st
 	t.Removed = control.Time{Time: removed}
 }
 
-// TenantReport sums up the rejected recipients of a scope. The limit counts rows of the scope.
+// TenantReport sums up the rejected recipients in a scope. The limit applies to the rows of the scope.
 func (b backend) TenantReport(ctx context.Context, scope control.Scope, q control.ReportQuery) (control.TenantReport,
 	error) {
 	if err := b.refusals.Flush(); err != nil {

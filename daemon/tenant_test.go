@@ -11,8 +11,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// TestForeignLookup: a lookup outside the scope reads nothing, so its time cannot depend on what exists. A
-// backend without any part would panic.
+// TestForeignLookup checks that a lookup outside of the scope reads nothing, so its duration cannot depend on
+// what exists. The backend is empty, so any access would panic.
 func TestForeignLookup(t *testing.T) {
 	scope := control.Scope{"mine.test": true}
 	for _, text := range []string{"ann@theirs.test", "postmaster@theirs.test", "postmaster", "", "@", "x@sub.mine.test",
@@ -26,8 +26,8 @@ func TestForeignLookup(t *testing.T) {
 	}
 }
 
-// TestTenantReport: the report of a tenant has its rows and their sum, whatever others have, and also of
-// addresses that are stored as hashes.
+// TestTenantReport checks that the report of a tenant has only its own rows and their sum, whatever other
+// tenants have, also if addresses are stored as hashes.
 func TestTenantReport(t *testing.T) {
 	s := newTestStore(t)
 	scope := control.Scope{"mine.test": true, ".mine.test": true}

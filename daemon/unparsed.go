@@ -5,11 +5,11 @@ import (
 	"rcpt-milter/store"
 )
 
-// maxUnparsed is how many unusable values the status lists.
+// maxUnparsed limits the unusable values that the status lists.
 const maxUnparsed = 1000
 
-// unparsedValues returns the directory values that need correction. Other readers report an
-// error of the store.
+// unparsedValues returns the directory values that need correction. It ignores errors of the store, which other
+// parts of the status report.
 func (b backend) unparsedValues(count int64) []control.UnparsedValue {
 	if count == 0 {
 		return nil

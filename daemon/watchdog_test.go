@@ -2,11 +2,14 @@ package daemon
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
 
-// TestWatchdogHangs: while a look-up does not return, the watchdog is silent.
+// TestWatchdogHangs checks that the watchdog is silent while a lookup hangs.
 func TestWatchdogHangs(t *testing.T) {
 	states := make(chan string, 100)
 	asked, hang := make(chan struct{}), make(chan struct{})
@@ -20,7 +23,7 @@ func TestWatchdogHangs(t *testing.T) {
 	}}
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
-	for range 3 { // the look-up after these hangs
+	for range 3 { // the next lookup hangs
 		<-asked
 	}
 	for range 3 {
@@ -38,7 +41,48 @@ func TestWatchdogHangs(t *testing.T) {
 	}
 }
 
-// TestWatchdogOff: without systemd there is nothing to do.
+// TestAliveSaysWhy checks that the line of systemctl status does not call a daemon fresh that defers recipients.
+func TestAliveSaysWhy(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*testing.T, *daemon)
+		want   []string
+	}{
+		{"a stale accept file", func(t *testing.T, d *daemon) {
+			file := d.config.Load().AcceptFiles[0]
+			if err := os.Chtimes(file, time.Time{}, time.Now().Add(-2*time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			if done := d.reload(); done.Refused != "" {
+				t.Fatal(done.Refused)
+			}
+		}, []string{"stale, "}},
+		{"a store that cannot be read", func(t *testing.T, d *daemon) {
+			if err := d.store.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"fresh, ", "; recipients that the index does not find get 451"}},
+		{"nothing", func(*testing.T, *daemon) {}, []string{"fresh, 0 addresses, 0 sessions"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "list")
+			if err := os.WriteFile(file, []byte("info@corp.example OK\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d := openConfiguredDaemon(t, "accept_files: ["+file+"]\naccept_files_max_age: 1h")
+			c.change(t, d)
+			d.syncs.current.Store(&directorySet{}) // no directory, so only the file has a state
+			line := d.alive()
+			for _, want := range c.want {
+				if !strings.Contains(line, want) {
+					t.Errorf("%q, want %q", line, want)
+				}
+			}
+		})
+	}
+}
+
+// TestWatchdogOff checks that the watchdog does nothing without systemd.
 func TestWatchdogOff(t *testing.T) {
 	for _, c := range []struct {
 		usec, pid string

@@ -22,7 +22,7 @@ var identityAttributes = []string{"objectGUID", "objectClass"}
 const accountDisabled = 0x2
 
 // managedClasses are the classes of machines that log on by themselves.
-var managedClasses = []string{"computer", "msds-managedserviceaccount", "msds-groupmanagedserviceaccount"}
+var managedClasses = []string{classComputer, "msds-managedserviceaccount", "msds-groupmanagedserviceaccount"}
 
 // partialObject is an object together with the attributes whose values are incomplete.
 type partialObject struct {

@@ -51,6 +51,10 @@ var (
 	// ErrProtocol means that an answer is incomplete or does not match the request. The objects
 	// read so far must not be taken for all objects.
 	ErrProtocol = errors.New("answer not usable")
+
+	// ErrChangesHidden means that no object shows uSNChanged, so a read of changes would find none.
+	// Every ErrChangesHidden is an ErrProtocol.
+	ErrChangesHidden = fmt.Errorf("%w: no object shows uSNChanged", ErrProtocol)
 )
 
 // kindError is an error message of one kind.

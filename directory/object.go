@@ -81,10 +81,18 @@ type Root struct {
 	Account              string // the name that the connection is bound with
 	DeletedVisible       bool   // the account may list CN=Deleted Objects; false: no tombstone arrives
 
+	// Unsynchronized means that the controller has not replicated from its partners since it was
+	// started, promoted or restored, so it may lack objects.
+	Unsynchronized bool
+
 	// Age is how old what the source shows is. A controller shows the present. A stream shows what
 	// its hub knew at its last good pass.
 	Age time.Duration
 
 	// Term changes when the hub of a stream begins to publish. A controller has none.
 	Term string
+
+	// LastUSN is the sequence of the last message of a stream, which may follow the newest state of the hub
+	// (HighestCommittedUSN). Zero for a controller.
+	LastUSN uint64
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-ldap/ldap/v3"
 )
@@ -32,12 +33,6 @@ const (
 // cannot be made critical, and a server that ignores it shows no tombstones.
 func critical(oid string) ldap.Control { return ldap.NewControlString(oid, true, "") }
 
-// classes are the object classes that may own addresses, and the containers that hold them.
-var classes = []string{
-	"user", "group", "contact", "publicFolder", "msExchDynamicDistributionList",
-	"organizationalUnit", "container",
-}
-
 // passFilter returns the filter of a pass from a cursor; 0 means the full read. Every object has
 // objectClass, so the negation cannot be undefined.
 func passFilter(since uint64) string {
@@ -47,10 +42,10 @@ func passFilter(since uint64) string {
 		b.WriteString("(uSNChanged>=" + strconv.FormatUint(since+1, 10) + ")")
 	}
 	b.WriteString("(|")
-	for _, class := range classes {
+	for _, class := range slices.Concat(RecipientClasses(), ContainerClasses()) {
 		b.WriteString("(objectClass=" + class + ")")
 	}
-	b.WriteString(")(!(objectClass=computer)))")
+	b.WriteString(")(!(objectClass=" + classComputer + ")))")
 	return b.String()
 }
 
@@ -77,7 +72,7 @@ func (q query) controls() []ldap.Control {
 // Read may report an object more than once, with the same or newer content: if the controller
 // loses its place, the read restarts, at most a few times. Read with since 0 also reports
 // objects that hide uSNChanged (USN 0); later reads cannot find them. If all objects hide it,
-// the read fails, because later reads would miss every change. An error of page ends the read
+// the read fails with ErrChangesHidden, because later reads would miss every change. An error of page ends the read
 // and is returned unchanged. Other errors: ErrUnreachable, ErrTimeout, ErrRefused,
 // ErrProtocol; after any of them, the objects reported so far are true but not complete.
 func (c *Conn) Read(ctx context.Context, since uint64, page func([]Object) error) error {
@@ -109,7 +104,7 @@ func (c *Conn) Read(ctx context.Context, since uint64, page func([]Object) error
 const maxHidden = 5000
 
 func (c *Conn) errAllHidden(n int) error {
-	return c.operationError("reading objects", newError(ErrProtocol,
+	return c.operationError("reading objects", newError(ErrChangesHidden,
 		"all of %d objects came without uSNChanged, so changes cannot be found; "+
 			"give this account the right to read it", n))
 }
@@ -142,7 +137,9 @@ func (c *Conn) searchPages(ctx context.Context, q query, page func([]Object) err
 		return c.operationError("checking the attributes of the Global Catalog", err)
 	}
 	var cookie []byte
+	var p progress
 	for empty := 0; empty <= maxEmptyPages; empty++ {
+		asked := time.Now()
 		entries, next, err := c.searchPage(ctx, q, cookie)
 		if err != nil {
 			return c.operationError("reading a page", err)
@@ -150,6 +147,9 @@ func (c *Conn) searchPages(ctx context.Context, q query, page func([]Object) err
 		objects, err := c.parseEntries(ctx, q, entries)
 		if err != nil {
 			return c.operationError("reading objects", err)
+		}
+		if err := p.note(objects, time.Since(asked)); err != nil {
+			return c.operationError("reading a page", err)
 		}
 		if len(objects) > 0 {
 			if err := page(objects); err != nil {

@@ -21,7 +21,7 @@ func TestRoot(t *testing.T) {
 	if root.HighestCommittedUSN != d.HighestUSN() || root.InvocationID != GUID(d.InvocationID()) ||
 		root.DNSHostName != "dc7.corp.example" || root.DefaultNamingContext != base ||
 		root.ConfigNamingContext != "CN=Configuration,"+base || root.GlobalCatalog ||
-		!root.Now.Equal(now) || len(root.SupportedControls) == 0 || !root.DeletedVisible {
+		!root.Now.Equal(now) || len(root.SupportedControls) == 0 || !root.DeletedVisible || root.Unsynchronized {
 		t.Errorf("Root() = %+v", root)
 	}
 	d.WithholdDeleted(true)
@@ -29,6 +29,18 @@ func TestRoot(t *testing.T) {
 	root = must[Root](t)(c.Root(t.Context()))
 	if root.DeletedVisible || root.InvocationID != GUID(d.InvocationID()) {
 		t.Errorf("second Root() = %+v", root)
+	}
+	for _, tc := range []struct {
+		faults adsim.Faults
+		want   bool
+	}{
+		{adsim.Faults{Unsynchronized: true}, true},
+		{adsim.Faults{Unsynchronized: true, HideRootDSE: []string{"isSynchronized"}}, false},
+	} {
+		s.SetFaults(tc.faults)
+		if root := must[Root](t)(c.Root(t.Context())); root.Unsynchronized != tc.want {
+			t.Errorf("%+v: unsynchronized %t, want %t", tc.faults, root.Unsynchronized, tc.want)
+		}
 	}
 	for _, missing := range rootAttributes[:4] {
 		t.Run(missing, func(t *testing.T) {
@@ -268,9 +280,11 @@ func TestControlsAndFilter(t *testing.T) {
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
 	c, s := connect(t, d, adsim.ServerConfig{}, nil)
 	must[Root](t)(c.Root(t.Context()))
-	const classes = "(|(objectClass=user)(objectClass=group)(objectClass=contact)(objectClass=publicFolder)" +
-		"(objectClass=msExchDynamicDistributionList)(objectClass=organizationalUnit)(objectClass=container))(!" +
-		"(objectClass=computer)))"
+	classes := "(|"
+	for _, class := range slices.Concat(RecipientClasses(), ContainerClasses()) {
+		classes += "(objectClass=" + class + ")"
+	}
+	classes += ")(!(objectClass=computer)))"
 	for _, tc := range []struct {
 		since  uint64
 		filter string

@@ -13,7 +13,7 @@ import (
 // rootAttributes are read of rootDSE (MS-ADTS 3.1.1.3.2); the first four are required.
 var rootAttributes = []string{
 	"highestCommittedUSN", "dsServiceName", "dnsHostName", "defaultNamingContext",
-	"configurationNamingContext", "currentTime", "supportedControl",
+	"configurationNamingContext", "currentTime", "supportedControl", "isSynchronized",
 }
 
 // Root reads rootDSE, the invocationId of the controller's database, and whether this account
@@ -58,6 +58,7 @@ func (c *Conn) parseRoot(entry *ldap.Entry) (root Root, service string, err erro
 		GlobalCatalog:        c.at.globalCatalog(),
 		Account:              cmp.Or(c.config.BindDN, c.config.Principal),
 		SupportedControls:    entry.GetEqualFoldAttributeValues("supportedControl"),
+		Unsynchronized:       strings.EqualFold(get("isSynchronized"), "FALSE"),
 	}
 	if root.HighestCommittedUSN, err = parseUSN(get("highestCommittedUSN")); err != nil {
 		return Root{}, "", newError(ErrProtocol, "highestCommittedUSN: %w", err)

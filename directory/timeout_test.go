@@ -96,12 +96,17 @@ func TestDeadlineOfTheCaller(t *testing.T) {
 // no longer reads.
 type plug struct {
 	net.Conn
-	stuck atomic.Bool
-	pipe  net.Conn // the other end is not read
+	stuck  atomic.Bool
+	pipe   net.Conn     // the other end is not read
+	writes atomic.Int64 // while stuck and open
+	closed atomic.Bool
 }
 
 func (p *plug) Write(b []byte) (int, error) {
 	if p.stuck.Load() {
+		if !p.closed.Load() {
+			p.writes.Add(1)
+		}
 		return p.pipe.Write(b)
 	}
 	return p.Conn.Write(b)
@@ -115,9 +120,14 @@ func (p *plug) SetWriteDeadline(t time.Time) error {
 	return errors.Join(p.pipe.SetWriteDeadline(t), p.Conn.SetWriteDeadline(t))
 }
 
-func (p *plug) Close() error { return errors.Join(p.pipe.Close(), p.Conn.Close()) }
+func (p *plug) Close() error {
+	p.closed.Store(true)
+	return errors.Join(p.pipe.Close(), p.Conn.Close())
+}
 
-func TestBlockedWriteTimesOut(t *testing.T) {
+// connectPlug connects through a plug.
+func connectPlug(t *testing.T) (*Conn, *plug) {
+	t.Helper()
 	var conn *plug
 	d := adsim.NewDirectory(adsim.DirectoryConfig{})
 	c, _ := connect(t, d, adsim.ServerConfig{}, func(c *Config) {
@@ -129,6 +139,27 @@ func TestBlockedWriteTimesOut(t *testing.T) {
 		}
 	})
 	must[Root](t)(c.Root(t.Context()))
+	return c, conn
+}
+
+// A write that has timed out may have ended before the connection is closed. crypto/tls then tries to
+// say farewell, and waits for it.
+func TestNoFarewellAfterBlockedWrite(t *testing.T) {
+	c, conn := connectPlug(t)
+	conn.stuck.Store(true)
+	c.raw.SetWriteDeadline(time.Now().Add(short)) // not that of reads, which would end the connection first
+	if _, err := c.tls.Write([]byte("x")); err == nil {
+		t.Fatal("the write did not fail")
+	}
+	before := conn.writes.Load()
+	c.tls.Close()
+	if after := conn.writes.Load(); after != before {
+		t.Errorf("%d writes to a connection that accepts nothing, want %d", after, before)
+	}
+}
+
+func TestBlockedWriteTimesOut(t *testing.T) {
+	c, conn := connectPlug(t)
 	c.config.Timeout = short
 	conn.stuck.Store(true)
 	begun := time.Now()

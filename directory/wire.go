@@ -121,8 +121,13 @@ func (t *tlsConn) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
+// Close ends the connection. It sends the TLS close message only if nothing has failed beneath: on a
+// connection that accepts no more bytes, crypto/tls would wait five seconds for it.
 func (t *tlsConn) Close() (err error) {
 	defer t.recordPanic(&err)
+	if t.raw.err() != nil {
+		t.raw.Close()
+	}
 	return t.Conn.Close()
 }
 

@@ -8,26 +8,26 @@ import (
 	"rcpt-milter/internal/socket"
 )
 
-// Pauses between failing attempts to accept.
+// Pauses between failing attempts to accept a connection.
 const (
 	acceptPause    = 5 * time.Millisecond
 	acceptPauseMax = time.Second
 )
 
-// lastCall is how long a stopping server accepts new connections on TCP, where a socket has no
-// name that could be removed first.
+// lastCall is how long a stopping server still accepts connections on TCP. A TCP socket has no name that could
+// be removed first.
 const lastCall = time.Second
 
-// acceptor returns connections as slots become free. Serving ends at the first error of Accept,
-// so Accept returns only permanent errors.
+// acceptor returns connections as slots become free. Serving ends at the first error of Accept, so Accept
+// returns only permanent errors.
 type acceptor struct {
 	net.Listener
 	server *Server
-	close  time.Time // of the last call; zero means not yet
+	close  time.Time // end of the last call; zero until it is known
 }
 
-// Accept returns the next connection after it got a slot. Later connections wait in the
-// backlog. The slot is taken last, so a quiet listener keeps no slot from a busy one.
+// Accept returns the next connection once it has a slot. Later connections wait in the backlog. It takes the
+// slot after the connection arrived, so an idle listener does not occupy one.
 func (a *acceptor) Accept() (*conn, error) {
 	raw, err := a.accept()
 	if err != nil {
@@ -55,8 +55,8 @@ func (a *acceptor) waitSlot() bool {
 	})
 }
 
-// accept retries after temporary errors, such as a lack of file descriptors. After the server
-// stopped, it returns the connections that are queued already, and then net.ErrClosed.
+// accept retries after temporary errors, such as a lack of file descriptors. At a stopping server, it returns
+// the connections that are already queued, and then net.ErrClosed.
 func (a *acceptor) accept() (net.Conn, error) {
 	for pause := acceptPause; ; pause = min(2*pause, acceptPauseMax) {
 		if a.stopping() && !a.moreToCome() {
@@ -89,7 +89,7 @@ func (a *acceptor) stopping() bool {
 	}
 }
 
-// moreToCome reports whether connections are queued at a stopping server.
+// moreToCome reports whether a stopping server may still have queued connections.
 func (a *acceptor) moreToCome() bool {
 	own, ok := a.Listener.(*socket.Listener)
 	now := time.Now()

@@ -20,15 +20,14 @@ import (
 
 const (
 	attackers = 50
-	guesses   = 200   // of each: 10,000 in all
-	readers   = 2_000 // recipients of an honest list, of whom every tenth has left
+	guesses   = 200   // per client; 10,000 in total
+	readers   = 2_000 // recipients of a legitimate list; every tenth has left
 )
 
-// BenchmarkAttack has 50 clients ask about 10,000 made-up addresses, over a unix socket and
-// as fast as they are answered, while an honest client sends to a long list. It reports the
-// replies to each of them, how long the honest client waits for a reply with and without
-// the attack, and the heap before and after. After a 421 the attacker's connection is
-// closed, as Postfix does it, and he connects again.
+// BenchmarkAttack lets 50 clients guess 10,000 addresses over a unix socket, as fast as they are answered,
+// while a legitimate client sends to a long list. It reports the replies to each, how long the legitimate
+// client waits for a reply with and without the attack, and the heap before and after. After a 421, the
+// attacker's connection is closed, as Postfix does, and the attacker reconnects.
 func BenchmarkAttack(b *testing.B) {
 	for _, limited := range []bool{false, true} {
 		b.Run(fmt.Sprintf("limit=%t", limited), func(b *testing.B) {
@@ -91,7 +90,7 @@ func attack(b *testing.B, limited bool) {
 
 func reader(i int) string { return fmt.Sprintf("reader%d@enforce.test", i) }
 
-// askAs asks as a client of a network, and returns the code of the reply.
+// askAs sends a RCPT as a client in a network, and returns the code of the reply.
 func askAs(b *testing.B, s *gomilter.ClientSession, client netip.Addr, recipient string) string {
 	err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient, "{client_addr}", client.String(), "{mail_addr}",
 		"from@client.test")
@@ -110,7 +109,7 @@ func askAs(b *testing.B, s *gomilter.ClientSession, client netip.Addr, recipient
 	return itoa(action.SMTPCode)
 }
 
-// guessAll is one attacker.
+// guessAll runs one attacker.
 func guessAll(b *testing.B, r *running, n int) map[string]int {
 	replies := map[string]int{}
 	s := r.session(b)
@@ -135,7 +134,7 @@ func sum(all []map[string]int) map[string]int {
 	return total
 }
 
-// honest is the sender to a list.
+// honest is the legitimate sender to a list.
 type honest struct {
 	replies map[string]int
 	waited  []time.Duration
@@ -143,8 +142,8 @@ type honest struct {
 
 func newHonest() *honest { return &honest{replies: map[string]int{}} }
 
-// send sends to the whole list repeatedly, 100 recipients a message, until it is stopped,
-// with a pause after each recipient for the network.
+// send repeatedly sends to the whole list, with 100 recipients per message, until stop is closed. It pauses
+// after each recipient to simulate the network.
 func (c *honest) send(b *testing.B, r *running, stop <-chan struct{}) {
 	s := r.session(b)
 	defer s.Close()
@@ -180,7 +179,7 @@ func (c *honest) report(b *testing.B, when string) {
 	b.ReportMetric(at(0.99), "µs-"+when+"-p99")
 }
 
-// heap returns the size of the heap after a collection.
+// heap returns the size of the heap after a garbage collection.
 func heap() int {
 	runtime.GC()
 	var m runtime.MemStats

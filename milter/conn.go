@@ -1,8 +1,6 @@
 package milter
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,143 +8,182 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	// headerSize is the length that precedes every packet, 32 bits in network order.
+	// headerSize is the size of the length before every packet, 32 bits in network order.
 	headerSize = 4
-	// maxPacket is the size limit of a packet: a chunk of 65535 bytes with its command, the
-	// most that an MTA sends.
+	// maxPacket limits the size of a packet. The largest packet that an MTA sends is a chunk of 65535 bytes with
+	// its command.
 	maxPacket = 64 << 10
-	// bufferSize is enough for the requested commands with their macros.
+	// bufferSize suffices for the requested commands with their macros.
 	bufferSize = 4 << 10
+	// lookAgain is the first wait of a direct connection between two packets. The read after it finds the end of a
+	// connection that came with a packet.
+	lookAgain = time.Second
+	// idleSteps is the number of steps in which the deadline of an idle session moves.
+	idleSteps = 64
 )
 
-// errPacket means that a peer announces a packet that no MTA sends. Most likely it does not
-// speak the milter protocol.
+// errPacket reports a packet that no MTA sends. Most likely the peer does not speak the milter protocol.
 var errPacket = errors.New("not a milter packet")
 
-// conn is a connection that reads whole packets. Memory grows only with what a peer has sent,
-// not with what it announces.
+// conn is a connection that reads whole packets. Its memory grows with the bytes that a peer has sent, not with
+// the length that it announces.
 type conn struct {
 	net.Conn
 	server *Server
-	reader *bufio.Reader
 
-	// Used by the reading goroutine only.
-	packet  []byte // the current packet with its length
-	held    int    // bytes of the reader's buffer that packet refers to
-	started bool   // a packet was read
+	// The following fields are used only by the goroutine of the dialogue.
+	buffer  []byte    // the first filled bytes are received and not handled
+	filled  int       //
+	started bool      // a packet was read
+	partial bool      // part of a packet was read, and the deadline is that of the packet
+	until   time.Time // the deadline between two packets; zero if another one is set
+	idle    time.Time // when the idle time ends, if until is earlier; otherwise zero
 
-	placed  bool // has a slot; set before the session begins
+	aborted atomic.Bool
+	placed  bool // has a slot; set before the session starts
 	closing sync.Once
 }
 
 func newConn(raw net.Conn, s *Server) *conn {
-	raw = newDirect(raw)
-	return &conn{Conn: raw, server: s, reader: bufio.NewReaderSize(raw, bufferSize)}
+	return &conn{Conn: newDirect(raw), server: s, buffer: make([]byte, bufferSize)}
 }
 
-// readPacket waits for the next packet and returns it without its length: at least one byte,
-// valid until the next call.
-func (c *conn) readPacket() ([]byte, error) {
-	if err := c.next(); err != nil {
-		return nil, err
-	}
-	return c.packet[headerSize:], nil
-}
+// A handler handles a packet without its length, which has at least one byte and is valid only during the call.
+// It reports whether the packet was answered.
+type handler func(packet []byte) (answered bool, err error)
 
-// next waits for a whole packet.
-func (c *conn) next() error {
-	// Discard cannot fail: held bytes are in the buffer.
-	c.reader.Discard(c.held)
-	c.packet, c.held = nil, 0
-	if c.reader.Buffered() == 0 {
-		if err := c.await(); err != nil {
-			return err
+// serve passes all packets to handle until the connection ends or handle returns an error. It returns that error,
+// or io.EOF if the connection ended between two packets.
+//
+// It waits for a packet at most the idle time. For the first packet of a connection, which MTAs send at once, it
+// waits for the packet time only.
+func (c *conn) serve(handle handler) error {
+	c.Conn.SetReadDeadline(time.Now().Add(c.server.cfg.Packet))
+	received := func(n int) (bool, error) { return c.received(n, handle) }
+	var err error
+	if d, ok := c.Conn.(*direct); ok {
+		for err = d.receive(c.room, received); c.looksAgain(err); {
+			err = d.receive(c.room, received)
+		}
+	} else {
+		for err == nil {
+			var n int
+			if n, err = c.Conn.Read(c.room()); n > 0 {
+				if _, failed := received(n); failed != nil {
+					err = failed
+				}
+			}
 		}
 	}
-	if !c.complete() {
-		c.Conn.SetReadDeadline(time.Now().Add(c.server.cfg.Packet))
-	}
-	header, err := c.reader.Peek(headerSize)
-	if err != nil {
-		return within(err)
-	}
-	length := binary.BigEndian.Uint32(header)
-	if length == 0 || length > maxPacket {
-		return fmt.Errorf("%w: it begins with %q", errPacket, header)
-	}
-	c.started = true
-	total := headerSize + int(length)
-	if total > c.reader.Size() {
-		return c.long(int64(total))
-	}
-	if c.packet, err = c.reader.Peek(total); err != nil {
-		c.packet = nil
-		return within(err)
-	}
-	c.held = total
-	return nil
-}
-
-// await waits for the first byte of a packet, for the idle time. MTAs send the first packet of
-// a connection at once, so it waits for that one only for the packet time.
-func (c *conn) await() error {
-	limit := time.Duration(c.server.idle.Load())
-	if !c.started {
-		limit = c.server.cfg.Packet
-	}
-	c.Conn.SetReadDeadline(time.Now().Add(limit))
-	_, err := c.reader.Peek(1)
-	return err
-}
-
-// complete reports whether a whole packet is in the buffer, as most are.
-func (c *conn) complete() bool {
-	n := c.reader.Buffered()
-	if n < headerSize {
-		return false
-	}
-	header, _ := c.reader.Peek(headerSize)
-	return int64(n) >= headerSize+int64(binary.BigEndian.Uint32(header))
-}
-
-// long reads a packet that does not fit into the buffer. Its memory grows with the received
-// bytes.
-func (c *conn) long(total int64) error {
-	var packet bytes.Buffer
-	if _, err := io.CopyN(&packet, c.reader, total); err != nil {
-		return within(err)
-	}
-	c.packet = packet.Bytes()
-	return nil
-}
-
-// within returns io.ErrUnexpectedEOF for an end of the stream inside a packet.
-func within(err error) error {
-	if err == io.EOF {
+	if err == io.EOF && c.filled > 0 {
 		return io.ErrUnexpectedEOF
 	}
 	return err
 }
 
-// report logs why reading ended, unless the end is ordinary.
+// looksAgain reports whether err is the end of the first wait between two packets, and sets the deadline of the
+// second wait.
+func (c *conn) looksAgain(err error) bool {
+	if c.idle.IsZero() || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	c.until, c.idle = c.idle, time.Time{}
+	c.Conn.SetReadDeadline(c.until)
+	return true
+}
+
+// room returns memory for received bytes. The buffer doubles when a long packet has filled it.
+func (c *conn) room() []byte {
+	if c.filled == len(c.buffer) {
+		c.buffer = append(c.buffer, make([]byte, len(c.buffer))...)
+	}
+	return c.buffer[c.filled:]
+}
+
+// received handles the whole packets in the buffer after n more bytes. It reports whether there is nothing but
+// answered packets.
+func (c *conn) received(n int, handle handler) (answered bool, err error) {
+	c.filled += n
+	handled := 0
+	for {
+		packet, err := whole(c.buffer[handled:c.filled])
+		if err != nil {
+			return false, err
+		}
+		if packet == nil {
+			break
+		}
+		handled += len(packet)
+		c.started = true
+		if answered, err = handle(packet[headerSize:]); err != nil {
+			return false, err
+		}
+	}
+	c.filled = copy(c.buffer, c.buffer[handled:c.filled])
+	c.setDeadline(handled > 0)
+	return answered && c.filled == 0, nil
+}
+
+// whole returns the first packet of the received bytes with its length, or nil if it is incomplete.
+func whole(received []byte) ([]byte, error) {
+	if len(received) < headerSize {
+		return nil, nil
+	}
+	length := binary.BigEndian.Uint32(received)
+	if length == 0 || length > maxPacket {
+		return nil, fmt.Errorf("%w: it begins with %q", errPacket, received[:headerSize])
+	}
+	if len(received) < headerSize+int(length) {
+		return nil, nil
+	}
+	return received[:headerSize+int(length)], nil
+}
+
+// setDeadline sets the deadline of the next read. That of a packet does not move until the packet is complete. That
+// between two packets moves only by a noticeable part of the idle time, because setting one costs as much as a lookup.
+func (c *conn) setDeadline(handled bool) {
+	switch {
+	case c.filled > 0 && (handled || !c.partial):
+		c.partial, c.until, c.idle = true, time.Time{}, time.Time{}
+		c.Conn.SetReadDeadline(time.Now().Add(c.server.cfg.Packet))
+	case c.filled == 0:
+		now, limit := time.Now(), time.Duration(c.server.idle.Load())
+		c.idle = time.Time{}
+		if _, ok := c.Conn.(*direct); ok && limit > lookAgain {
+			c.idle, limit = now.Add(limit), lookAgain
+		}
+		until := now.Add(limit)
+		if moved := until.Sub(c.until); c.partial || moved < 0 || moved > limit/idleSteps {
+			c.until = until
+			c.Conn.SetReadDeadline(until)
+		}
+		c.partial = false
+		if len(c.buffer) > bufferSize {
+			c.buffer = make([]byte, bufferSize)
+		}
+	}
+}
+
+// report logs why reading ended, unless it ended normally.
 func (c *conn) report(err error) {
 	switch {
 	case err == io.EOF, errors.Is(err, net.ErrClosed):
-		return // ordinary ends
-	case errors.Is(err, os.ErrDeadlineExceeded) && c.started && c.reader.Buffered() == 0:
+		return // the connection ended normally
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.started && c.filled == 0:
 		c.server.log.Debug("milter session idle for too long", "peer", c.peer())
 	default:
 		c.dropped(err)
 	}
 }
 
-// dropped logs an error that ends the session, unless the server closed the connection itself.
+// dropped logs an error that ends the session, unless the server has closed the connection itself.
 func (c *conn) dropped(err error) {
-	if !errors.Is(err, net.ErrClosed) {
+	if !errors.Is(err, net.ErrClosed) && !c.aborted.Load() {
 		c.server.trouble.Warn("milter connection dropped", "peer", c.peer(), "error", err)
 	}
 }
@@ -159,10 +196,17 @@ func (c *conn) peer() string {
 	return "local"
 }
 
-// Write sends a reply within the write time.
-func (c *conn) Write(p []byte) (int, error) {
+// Write sends a reply within the write time. Nearly every reply is sent at once and needs no deadline.
+func (c *conn) Write(p []byte) (written int, err error) {
+	if d, ok := c.Conn.(*direct); ok {
+		if written, err = d.writeAtOnce(p); err != nil || written == len(p) {
+			return written, err
+		}
+		defer c.Conn.SetWriteDeadline(time.Time{}) // for the next attempt
+	}
 	c.Conn.SetWriteDeadline(time.Now().Add(c.server.cfg.Write))
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p[written:])
+	return written + n, err
 }
 
 // Close ends the session. It is the last call of a dialogue.
@@ -175,5 +219,12 @@ func (c *conn) Close() error {
 	return err
 }
 
-// abort closes the connection. The session then ends by itself.
-func (c *conn) abort() { c.Conn.Close() }
+// abort ends the connection, and so the session.
+func (c *conn) abort() {
+	c.aborted.Store(true)
+	if d, ok := c.Conn.(*direct); ok {
+		d.shutdown()
+	} else {
+		c.Conn.Close()
+	}
+}

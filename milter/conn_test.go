@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// scripted is a connection whose peer sends the given pieces, one for each Read, and
-// nothing more. It records the deadlines of the reads.
+// scripted is a connection whose peer sends the given pieces, one per Read, and nothing more. It records the
+// deadlines of the reads.
 type scripted struct {
-	net.Conn  // nil: nothing else may be called
+	net.Conn  // nil, so other methods panic
 	pieces    []string
 	deadline  time.Duration
-	deadlines []time.Duration // of each Read
+	deadlines []time.Duration // at each Read
 	set       int             // calls of SetReadDeadline
 }
 
@@ -71,21 +71,19 @@ func bytewise(text string) []string {
 // readAll returns all packets as they were sent, and reports why there are no more.
 func readAll(c *conn) string {
 	var all strings.Builder
-	for {
-		p, err := c.readPacket()
-		if err != nil {
-			c.report(err)
-			return all.String()
-		}
+	c.report(c.serve(func(p []byte) (bool, error) {
 		all.WriteString(packet(p[0], string(p[1:])))
-	}
+		return true, nil
+	}))
+	return all.String()
 }
 
-// A dialogue reads only whole packets, and the same ones however a stream is cut.
+// TestConnReads checks that a dialogue reads only whole packets, and the same packets no matter how the stream
+// is split.
 func TestConnReads(t *testing.T) {
 	short, large := packet('R', "<user@enforce.test>\x00"), packet('B', strings.Repeat("x", maxPacket-1))
 	full := packet('D', strings.Repeat("y", bufferSize-5)) // just fits into the buffer
-	over := packet('D', strings.Repeat("z", bufferSize-4)) // just too long for it
+	over := packet('D', strings.Repeat("z", bufferSize-4)) // just too long for the buffer
 	stream := short + large + short + full + over + short
 	for _, c := range []struct {
 		name   string
@@ -115,25 +113,26 @@ func TestConnReads(t *testing.T) {
 	}
 }
 
-// The deadline is the long one only between packets, and does not move during a packet.
+// TestConnDeadlines checks that the long deadline applies only between packets, and that a deadline does not
+// move during a packet.
 func TestConnDeadlines(t *testing.T) {
 	p := packet('R', "<u@d>\x00")
 	conn, raw, _ := scriptedConn(t, append(bytewise(p+p), p+p)...)
 	readAll(conn)
 	var want []time.Duration
-	for range len(p) { // a connection has to begin at once
+	for range len(p) { // a new connection must send its first packet quickly
 		want = append(want, testPacket)
 	}
 	want = append(want, testIdle)
 	for range len(p) - 1 {
 		want = append(want, testPacket)
 	}
-	want = append(want, testIdle, testIdle) // two packets at once, and the end
+	want = append(want, testIdle, testIdle) // for two packets at once and for the end
 	if got := fmt.Sprint(raw.deadlines); got != fmt.Sprint(want) {
 		t.Errorf("deadlines %v, want %v", got, want)
 	}
-	if raw.set != 6 {
-		t.Errorf("the deadline was set %d times, want 6", raw.set)
+	if raw.set != 5 {
+		t.Errorf("the deadline was set %d times, want 5", raw.set)
 	}
 }
 
@@ -161,8 +160,64 @@ func TestConnReports(t *testing.T) {
 	}
 }
 
-// Peers that send nothing, stop sending, or use another protocol are dropped, and other
-// peers are served at the same time.
+// TestConnEnds checks that a session ends soon after its connection, although the idle time is an hour, whatever the
+// peer sends last and however it ends the connection. The session learns of both at once.
+func TestConnEnds(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // the session does not run between Write and the end
+	ask := packet('R', "<user@enforce.test>\x00")
+	for _, network := range []string{"unix", "tcp"} {
+		for _, last := range []struct{ name, text string }{
+			{"nothing", ""}, {"recipient", ask}, {"macros", packet('D', "R{rcpt_addr}\x00user@enforce.test\x00")},
+			{"abort", ask + packet('A', "")}, {"half a packet", ask[:7]},
+			{"two recipients and half of one", ask + ask + ask[:2]}, {"quit", packet('Q', "")},
+			{"as much as the buffer", strings.Repeat(ask, bufferSize/len(ask)) + packet('D', "R"+strings.Repeat("x",
+				bufferSize%len(ask)-headerSize-2))},
+		} {
+			for _, end := range []struct {
+				name string
+				do   func(net.Conn) error
+			}{
+				{"close", net.Conn.Close},
+				{"close for writing", func(c net.Conn) error { return c.(interface{ CloseWrite() error }).CloseWrite() }},
+			} {
+				t.Run(network+"/"+last.name+"/"+end.name, func(t *testing.T) {
+					s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Idle: time.Hour, Packet: time.Hour})
+					if err != nil {
+						t.Fatal(err)
+					}
+					c, peer := socketPair(t, network)
+					peer.SetDeadline(time.Now().Add(patience))
+					ended := make(chan bool)
+					go func() { newDialogue(newConn(c, s)).run(); close(ended) }()
+					if _, err := io.WriteString(peer, optneg); err != nil {
+						t.Fatal(err)
+					}
+					if code, _, err := readReply(peer); code != 'O' || err != nil {
+						t.Fatalf("negotiation: %c, %v", code, err)
+					}
+					for range 100 { // lets the session wait
+						runtime.Gosched()
+					}
+					if _, err := io.WriteString(peer, last.text); err != nil {
+						t.Fatal(err)
+					}
+					if err := end.do(peer); err != nil {
+						t.Fatal(err)
+					}
+					go io.Copy(io.Discard, peer)
+					select {
+					case <-ended:
+					case <-time.After(patience):
+						t.Fatal("the session does not end")
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestBadPeers checks that peers which send nothing, stop sending, or use another protocol are dropped, while
+// other peers are served.
 func TestBadPeers(t *testing.T) {
 	check := goroutines(t)
 	for _, c := range []struct {
@@ -188,9 +243,8 @@ func TestBadPeers(t *testing.T) {
 			r := serve(t, "tcp", func(cfg *ServerConfig) { cfg.Idle, cfg.Packet = c.idle, c.packet })
 			bad := r.dial(t)
 			fmt.Fprint(bad, c.send)
-			// The only reply is the answer to the negotiation, followed by the end, which
-			// is a reset if the server had not read everything. With a limit of a
-			// millisecond the negotiation itself may be late.
+			// The only reply is the answer to the negotiation, followed by the end. The end is a reset if the server
+			// has not read everything. With a limit of a millisecond, even the negotiation may be too late.
 			hurried := c.idle == time.Millisecond || c.packet == time.Millisecond
 			got, err := io.ReadAll(bad)
 			if os.IsTimeout(err) || len(got) > 0 && !strings.HasPrefix(c.send, optneg) {
@@ -209,7 +263,7 @@ func TestBadPeers(t *testing.T) {
 	check()
 }
 
-// Announced sizes cost nothing: the library alone would allocate them.
+// TestAnnouncementMemory checks that announced sizes allocate no memory, unlike in the library.
 func TestAnnouncementMemory(t *testing.T) {
 	const peers = 100
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Packet = time.Millisecond })
@@ -218,17 +272,17 @@ func TestAnnouncementMemory(t *testing.T) {
 	for range peers {
 		c := r.dial(t)
 		fmt.Fprint(c, "\x00\x01\x00\x00O") // 64 KiB
-		io.Copy(io.Discard, c)             // until dropped
+		io.Copy(io.Discard, c)             // until the server drops the connection
 		c.Close()
 	}
 	runtime.ReadMemStats(&after)
-	// TotalAlloc only grows. The limit covers a buffer, a session and the test's own use.
+	// TotalAlloc only grows. The limit covers a buffer, a session and the allocations of the test.
 	if got := (after.TotalAlloc - before.TotalAlloc) / peers; got > 32<<10 {
 		t.Errorf("%d bytes allocated for each peer, want less than 32 KiB", got)
 	}
 }
 
-// A client may send everything before it reads.
+// TestPipelining checks a client that sends everything before it reads.
 func TestPipelining(t *testing.T) {
 	c := serve(t, "unix", nil).dial(t)
 	var stream strings.Builder
@@ -259,7 +313,7 @@ func TestPipelining(t *testing.T) {
 	}
 }
 
-// A peer that reads nothing cannot hold a session forever.
+// TestWriteDeadline checks that a peer that reads nothing cannot keep a session open forever.
 func TestWriteDeadline(t *testing.T) {
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Write = time.Millisecond })
 	c := r.dial(t)

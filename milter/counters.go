@@ -6,8 +6,8 @@ import (
 	"rcpt-milter/policy"
 )
 
-// Counters count decisions since the server was made. Make them with newCounters; the
-// methods may be called concurrently.
+// Counters counts decisions since the server was created. Create it with newCounters. Its methods are safe for
+// concurrent use.
 type Counters struct {
 	verdicts    []policy.Verdict // in the order of the decision table
 	decisions   []atomic.Int64   // by index of the verdict
@@ -20,14 +20,13 @@ func newCounters() *Counters {
 	return &Counters{verdicts: all, decisions: make([]atomic.Int64, len(all)), wouldRefuse: make([]atomic.Int64, len(all))}
 }
 
-// Decisions returns the number of decisions by verdict, 0 for those that never occurred.
+// Decisions returns the number of decisions by verdict, including zeros.
 func (c *Counters) Decisions() map[policy.Verdict]int64 { return c.read(c.decisions) }
 
-// WouldRefuse returns how many of the decisions only mode report turned into continue.
+// WouldRefuse returns the number of decisions, by verdict, that only mode report turned into continue.
 func (c *Counters) WouldRefuse() map[policy.Verdict]int64 { return c.read(c.wouldRefuse) }
 
-// WouldLimit returns how many of the decisions the harvest limit would have made if it did more
-// than report.
+// WouldLimit returns the number of decisions that the harvest limit would have made if it did not only report.
 func (c *Counters) WouldLimit() int64 { return c.wouldLimit.Load() }
 
 func (c *Counters) read(counts []atomic.Int64) map[policy.Verdict]int64 {

@@ -4,8 +4,8 @@ package milter
 
 import "syscall"
 
-// The race detector takes a system call of package syscall for a synchronization with the peer,
-// if that is in the same process. A raw call would hide it.
+// The race detector treats a system call of package syscall as a synchronization with a peer in the same
+// process. A raw system call would hide it.
 
 func rawRead(fd uintptr, p []byte) (int, syscall.Errno) { return called(syscall.Read(int(fd), p)) }
 

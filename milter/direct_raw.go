@@ -7,10 +7,10 @@ import (
 	"unsafe"
 )
 
-// rawRead reads from a descriptor that does not block, without the scheduler.
+// rawRead reads from a non-blocking descriptor without involving the scheduler.
 func rawRead(fd uintptr, p []byte) (int, syscall.Errno) { return rawCall(syscall.SYS_READ, fd, p) }
 
-// rawWrite is the same for writing.
+// rawWrite writes to a non-blocking descriptor without involving the scheduler.
 func rawWrite(fd uintptr, p []byte) (int, syscall.Errno) { return rawCall(syscall.SYS_WRITE, fd, p) }
 
 func rawCall(number, fd uintptr, p []byte) (int, syscall.Errno) {

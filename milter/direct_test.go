@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// forms are the connections that a test of direct runs with: those of package net show what is
-// expected.
+// forms are the kinds of connections that each test runs with. Those of package net show the expected
+// behaviour.
 var forms = []struct {
 	name string
 	wrap func(net.Conn) net.Conn
 }{{"net", func(c net.Conn) net.Conn { return c }}, {"direct", newDirect}}
 
-// onSockets runs a test with both ends of a connection, of each form and on each kind of socket.
-// The second end is of package net. Neither can hold much of what was written and not yet read.
+// onSockets runs a test with both ends of a connection, for each form and each kind of socket. The second end
+// is from package net. The buffers of both are small.
 func onSockets(t *testing.T, test func(t *testing.T, c, peer net.Conn)) {
 	for _, network := range []string{"unix", "tcp"} {
 		for _, form := range forms {
@@ -73,7 +73,7 @@ func socketPair(t *testing.T, network string) (accepted, dialed net.Conn) {
 	return accepted, dialed
 }
 
-// result is what a Read or Write that another goroutine makes returned.
+// result is the result of a Read or Write in another goroutine.
 type result struct {
 	n   int
 	err error
@@ -99,7 +99,7 @@ func readLater(c net.Conn) <-chan result {
 	return done
 }
 
-// writeLater writes more than the sockets hold.
+// writeLater writes more than the socket buffers can hold.
 func writeLater(c net.Conn) <-chan result {
 	done := make(chan result, 1)
 	go func() {
@@ -109,7 +109,7 @@ func writeLater(c net.Conn) <-chan result {
 	return done
 }
 
-// begun waits until a writeLater to the peer of c has begun, which then cannot end by itself.
+// begun waits until a writeLater to the peer of c has started. It cannot end by itself then.
 func begun(t *testing.T, c net.Conn) {
 	t.Helper()
 	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
@@ -117,8 +117,8 @@ func begun(t *testing.T, c net.Conn) {
 	}
 }
 
-// TestDirectCarriesEverything: both directions at once, in pieces of all sizes, with buffers
-// that fill up and signals that interrupt system calls.
+// TestDirectCarriesEverything sends in both directions at once, in pieces of all sizes, with buffers that fill
+// up and signals that interrupt system calls.
 func TestDirectCarriesEverything(t *testing.T) {
 	interrupt := make(chan os.Signal, 1)
 	signal.Notify(interrupt, syscall.SIGUSR2)
@@ -163,8 +163,8 @@ func TestDirectCarriesEverything(t *testing.T) {
 	})
 }
 
-// TestDirectDeadlines: a deadline ends a waiting call and every later one, until there is a new
-// deadline, as the contract of net.Conn has it.
+// TestDirectDeadlines checks that a deadline ends a waiting call and all later calls until a new deadline is
+// set, as net.Conn specifies.
 func TestDirectDeadlines(t *testing.T) {
 	onSockets(t, func(t *testing.T, c, peer net.Conn) {
 		late := func(r result) {
@@ -182,7 +182,7 @@ func TestDirectDeadlines(t *testing.T) {
 		if _, err := peer.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
-		late(await(t, readLater(c))) // even with something to read
+		late(await(t, readLater(c))) // even if there is data to read
 		c.SetReadDeadline(deadline())
 		if r := await(t, readLater(c)); r.n != 1 || r.err != nil {
 			t.Errorf("after the deadline was moved: %d bytes, %v", r.n, r.err)
@@ -199,7 +199,7 @@ func TestDirectDeadlines(t *testing.T) {
 	})
 }
 
-// TestDirectClose: Close ends waiting calls, and every later call fails.
+// TestDirectClose checks that Close ends waiting calls, and that all later calls fail.
 func TestDirectClose(t *testing.T) {
 	onSockets(t, func(t *testing.T, c, peer net.Conn) {
 		reading, writing := readLater(c), writeLater(c)
@@ -218,8 +218,8 @@ func TestDirectClose(t *testing.T) {
 	})
 }
 
-// TestDirectPeerEnds: the end of the stream is io.EOF, after what was sent before it, and writing
-// to a closed socket is an error. Neither ends the process.
+// TestDirectPeerEnds checks that Read returns io.EOF after the last data, and that a write to a closed socket
+// is an error. Neither may end the process.
 func TestDirectPeerEnds(t *testing.T) {
 	onSockets(t, func(t *testing.T, c, peer net.Conn) {
 		c.SetDeadline(deadline())
@@ -234,7 +234,7 @@ func TestDirectPeerEnds(t *testing.T) {
 		if n, err := c.Read(nil); n != 0 || err != nil {
 			t.Errorf("empty read: %d, %v", n, err)
 		}
-		for err == nil { // TCP accepts some more
+		for err == nil { // TCP still accepts some data
 			_, err = c.Write([]byte("x"))
 		}
 		failed := new(net.OpError)
@@ -245,7 +245,7 @@ func TestDirectPeerEnds(t *testing.T) {
 	})
 }
 
-// TestDirectAllocates: neither Read nor Write allocates.
+// TestDirectAllocates checks that Read and Write do not allocate.
 func TestDirectAllocates(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
 		c, peer := socketPair(t, network)
@@ -264,7 +264,7 @@ func TestDirectAllocates(t *testing.T) {
 	}
 }
 
-// TestConnIsDirect: sessions use it on both kinds of socket.
+// TestConnIsDirect checks that sessions use direct connections on both kinds of sockets.
 func TestConnIsDirect(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
 		c, _ := socketPair(t, network)

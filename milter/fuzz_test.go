@@ -13,8 +13,8 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// expectedReplies returns what an MTA must get for a stream: the codes of the replies in
-// order, with R for the reply to a RCPT. It is a second implementation of the protocol.
+// expectedReplies returns the replies that an MTA must receive for a stream, as codes in order, with R for the
+// reply to a RCPT. It is an independent implementation of the protocol.
 func expectedReplies(stream string) string {
 	var replies strings.Builder
 	for len(stream) >= headerSize {
@@ -40,20 +40,20 @@ func expectedReplies(stream string) string {
 			replies.WriteByte(command)
 		case strings.IndexByte("BEHLMNT", command) >= 0:
 			replies.WriteByte('c')
-		default: // Q, and everything outside the protocol
+		default: // Q, and everything outside of the protocol
 			return replies.String()
 		}
 	}
 	return replies.String()
 }
 
-// checkReplies reads to the end and compares.
+// checkReplies reads all replies until the end and compares them.
 func checkReplies(t *testing.T, c net.Conn, want string) {
 	t.Helper()
 	for i := 0; ; i++ {
 		code, data, err := readReply(c)
 		if err != nil {
-			// A reset is the end too: the server closed with unread bytes before it.
+			// A reset also counts as the end: the server closed the connection before it had read everything.
 			if netErr, ok := err.(net.Error); ok && netErr.Timeout() || err == io.ErrUnexpectedEOF {
 				t.Fatalf("after %d replies: %v", i, err)
 			}
@@ -81,10 +81,9 @@ func checkReplies(t *testing.T, c net.Conn, want string) {
 	}
 }
 
-// FuzzSession checks over a real connection that every command gets its one reply, or the
-// connection ends, and that nothing is left of the session. Each command has one line of
-// data, in which ~ is NUL. Then follows tail as it is. Everything is sent at once, or in
-// pieces of some size.
+// FuzzSession checks over a real connection that every command gets exactly one reply or ends the connection,
+// and that no session is left behind. Each command has one line of data, in which ~ stands for NUL. tail
+// follows unchanged. The stream is sent at once, or in pieces of the given size.
 func FuzzSession(f *testing.F) {
 	defer BridgeLog(slog.New(slog.DiscardHandler))()
 	r := serve(f, "unix", func(cfg *ServerConfig) { cfg.Logger = nil })
@@ -127,8 +126,8 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// writePieces writes pieces of a size, everything at once for 0. It stops when the server
-// closes the connection.
+// writePieces writes text in pieces of the given size, or at once if size is 0. It stops when the server closes
+// the connection.
 func writePieces(w io.Writer, text string, size int) {
 	if size == 0 {
 		size = len(text)

@@ -14,7 +14,7 @@ import (
 	"rcpt-milter/internal/socket"
 )
 
-// begin connects and starts a negotiation, even if no server accepts yet.
+// begin connects and starts a negotiation, even if no server accepts connections yet.
 func begin(t *testing.T, path string) net.Conn {
 	t.Helper()
 	c := (&running{network: "unix", address: path}).dial(t)
@@ -51,8 +51,8 @@ func serving(t *testing.T, change func(*ServerConfig), listeners ...net.Listener
 	return s, served
 }
 
-// TestHandOver: a waiting socket replaces one that stops, and at every moment there is one.
-// Clients in the queue of the first one are answered by it.
+// TestHandOver checks that a waiting socket replaces one that stops, without a moment in which clients cannot
+// connect. The stopping server must answer the clients in its queue.
 func TestHandOver(t *testing.T) {
 	path := socketPath(t)
 	first, err := socket.Listen("unix:"+path, socket.Options{})
@@ -78,7 +78,7 @@ func TestHandOver(t *testing.T) {
 	var clients sync.WaitGroup
 	stop := make(chan bool)
 	few := make(chan bool, 16) // a full queue rejects clients, which does not matter here
-	clients.Go(func() {        // one after the other, all the time
+	clients.Go(func() {        // one connection after the other, until the end
 		for {
 			select {
 			case <-stop:
@@ -123,7 +123,7 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// TestPrepareAtOnce checks that MTAs can connect at once if no server uses the path.
+// TestPrepareAtOnce checks that MTAs can connect at once if no other server uses the path.
 func TestPrepareAtOnce(t *testing.T) {
 	for _, stale := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stale %t", stale), func(t *testing.T) {
@@ -157,8 +157,8 @@ func TestPrepareAtOnce(t *testing.T) {
 	}
 }
 
-// TestQueueIsAnswered checks that connections from before the stop are served, on TCP too,
-// and wait for a slot if none is free.
+// TestQueueIsAnswered checks that connections from before the stop are served, also on TCP, and that they wait
+// if no slot is free.
 func TestQueueIsAnswered(t *testing.T) {
 	l, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
 	if err != nil {
@@ -191,7 +191,7 @@ func TestQueueIsAnswered(t *testing.T) {
 	}
 }
 
-// TestAdopt checks that an adopted socket continues after the server, with its queue.
+// TestAdopt checks that an adopted socket outlives the server, together with its queue.
 func TestAdopt(t *testing.T) {
 	path := socketPath(t)
 	systemd, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -217,7 +217,7 @@ func TestAdopt(t *testing.T) {
 		return l
 	}
 	for range 3 {
-		waiting := begin(t, path) // since before the daemon, or since the one before it
+		waiting := begin(t, path) // from before the daemon started
 		s, served := serving(t, nil, adopt())
 		wantAnswer(t, waiting, "waited for the daemon")
 		if err := s.Shutdown(context.Background()); err != nil {

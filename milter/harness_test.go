@@ -23,7 +23,7 @@ import (
 	"rcpt-milter/internal/socket"
 )
 
-// TestMain finds goroutines that tests and fuzz targets leave behind.
+// TestMain detects goroutines that tests and fuzz targets leave behind.
 func TestMain(m *testing.M) {
 	if path := os.Getenv(wireClient); path != "" {
 		if err := runWireClient(path); err != nil {
@@ -35,15 +35,14 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience is the longest time that a test waits for an event. A test that passes never
-// waits that long.
+// patience limits how long a test waits for an event. A test that passes never waits that long.
 const patience = 10 * time.Second
 
 // logBuffer is a log that a test can read and wait for.
 type logBuffer struct {
 	mu    sync.Mutex
 	text  bytes.Buffer
-	wrote chan struct{} // has something in it after a write
+	wrote chan struct{} // receives a value after a write
 }
 
 func newLogBuffer() *logBuffer { return &logBuffer{wrote: make(chan struct{}, 1)} }
@@ -90,16 +89,15 @@ func (b *logBuffer) logger(level slog.Level) *slog.Logger {
 	}))
 }
 
-// running is a server on a socket of its own.
+// running is a server on its own socket.
 type running struct {
 	*Server
 	network, address string
 	log              *logBuffer
-	served           chan error // gets what Serve returned
+	served           chan error // receives the result of Serve
 }
 
-// serve runs a server on a unix socket (or on TCP, for network "tcp") for the time of
-// the test.
+// serve runs a server until the end of the test, on a unix socket, or on TCP if network is "tcp".
 func serve(t testing.TB, network string, change func(*ServerConfig)) *running {
 	t.Helper()
 	log := newLogBuffer()
@@ -132,7 +130,7 @@ func serve(t testing.TB, network string, change func(*ServerConfig)) *running {
 	return r
 }
 
-// socketPath is a path short enough for a socket, which t.TempDir is not always.
+// socketPath returns a path that is short enough for a unix socket; t.TempDir may be too long.
 func socketPath(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "milter")
@@ -143,8 +141,8 @@ func socketPath(t testing.TB) string {
 	return filepath.Join(dir, "milter.sock")
 }
 
-// session negotiates a session with the library's client. It stays open until the end of the
-// test: the garbage collector would close the connection of a session without a reference.
+// session negotiates a session with the library's client. It stays open until the end of the test, because the
+// garbage collector would close a connection without a reference.
 func (r *running) session(t testing.TB) *gomilter.ClientSession {
 	t.Helper()
 	client := gomilter.NewClientWithOptions(r.network, r.address, gomilter.ClientOptions{
@@ -158,7 +156,7 @@ func (r *running) session(t testing.TB) *gomilter.ClientSession {
 	return s
 }
 
-// dial connects and sends nothing.
+// dial connects without sending anything.
 func (r *running) dial(t testing.TB) net.Conn {
 	t.Helper()
 	c, err := net.Dial(r.network, r.address)
@@ -170,8 +168,7 @@ func (r *running) dial(t testing.TB) net.Conn {
 	return c
 }
 
-// rcpt asks about a recipient with its macro, and returns the reply as a client of the MTA
-// reads it.
+// rcpt sends a recipient with its macro, and returns the reply that the SMTP client receives.
 func rcpt(t testing.TB, s *gomilter.ClientSession, recipient string) string {
 	t.Helper()
 	if err := s.Macros(gomilter.CodeRcpt, "{rcpt_addr}", recipient); err != nil {
@@ -180,7 +177,7 @@ func rcpt(t testing.TB, s *gomilter.ClientSession, recipient string) string {
 	return bareRcpt(t, s, recipient)
 }
 
-// bareRcpt asks without macros.
+// bareRcpt sends a recipient without macros.
 func bareRcpt(t testing.TB, s *gomilter.ClientSession, argument string) string {
 	t.Helper()
 	action, err := s.Rcpt(argument, nil)
@@ -222,7 +219,7 @@ func readReply(r io.Reader) (byte, string, error) {
 // optneg is the first packet of Postfix 3.7.
 var optneg = packet('O', "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff")
 
-// goroutines returns a check that no more goroutines run than now. It waits for those that
+// goroutines returns a function that checks that no more goroutines run than now. It waits for goroutines that
 // are about to end.
 func goroutines(t *testing.T) (check func()) {
 	t.Helper()

@@ -12,9 +12,8 @@ import (
 	"rcpt-milter/policy/harvest"
 )
 
-// TestHarvestOverSessions: several sessions of a network are one client. It gets 421 from the
-// address on that takes it over the limit. Known recipients are accepted, unless the scope is
-// all.
+// TestHarvestOverSessions checks that several sessions from one network count as one client. From the address
+// that exceeds the limit, the client gets 421. Known recipients are still accepted, unless the scope is all.
 func TestHarvestOverSessions(t *testing.T) {
 	for _, all := range []bool{false, true} {
 		t.Run(fmt.Sprintf("scope all %t", all), func(t *testing.T) { harvestOverSessions(t, all) })
@@ -75,13 +74,13 @@ func harvestOverSessions(t *testing.T, all bool) {
 	}
 }
 
-// TestHarvestBounces: the recipients of bounces count from the second one of each message on. The
-// first ones have a budget of their own, so one message for each guess is no way around.
+// TestHarvestBounces checks that the recipients of a bounce count from the second one on. First recipients have
+// a separate budget, so sending one message per guess does not bypass the limit.
 func TestHarvestBounces(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		each int // recipients of a message
-		most int // guesses that are answered, with a limit of 5
+		each int // recipients per message
+		most int // guesses that are answered with a limit of 5
 	}{{"one message", 500, 1 + 5}, {"messages of three recipients", 3, 3 + 3 + 2}, {"one recipient each", 1, 50}} {
 		t.Run(c.name, func(t *testing.T) {
 			limit := limitOf(t, newLogBuffer())
@@ -115,8 +114,8 @@ func TestHarvestBounces(t *testing.T) {
 	}
 }
 
-// TestRecipientsOfMessage: the number of a recipient begins again after the end of a message, an
-// abort and the next MAIL.
+// TestRecipientsOfMessage checks that the position of a recipient starts again after the end of a message,
+// after an abort and after the next MAIL.
 func TestRecipientsOfMessage(t *testing.T) {
 	s := &session{server: serve(t, "unix", nil).Server}
 	ask := func() int {
@@ -140,7 +139,8 @@ func TestRecipientsOfMessage(t *testing.T) {
 	}
 }
 
-// TestHarvestReportOnly: a limit that only reports counts and logs what it would have answered.
+// TestHarvestReportOnly checks that a limit that only reports counts and logs the replies that it would have
+// caused.
 func TestHarvestReportOnly(t *testing.T) {
 	log := newLogBuffer()
 	limit := limitOf(t, log)

@@ -8,8 +8,8 @@ import (
 	"rcpt-milter/internal/logging"
 )
 
-// BridgeLog sends what libraries print through the global log package to logger, at a bounded rate.
-// The program's main calls it once; restore undoes it.
+// BridgeLog redirects the output of the global log package, which libraries use, to logger at a limited rate.
+// main calls it once. restore undoes it.
 func BridgeLog(logger *slog.Logger) (restore func()) {
 	output, flags, prefix := log.Writer(), log.Flags(), log.Prefix()
 	log.SetOutput(bridge{logging.NewLimited(logger)})
@@ -22,7 +22,7 @@ func BridgeLog(logger *slog.Logger) (restore func()) {
 	}
 }
 
-// bridge gets one line, or one text of several lines, with each Write.
+// bridge is a writer that receives one log entry, of one or more lines, per Write.
 type bridge struct{ to *logging.Limited }
 
 func (b bridge) Write(p []byte) (int, error) {

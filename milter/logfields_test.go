@@ -13,8 +13,8 @@ import (
 	"rcpt-milter/policy"
 )
 
-// FuzzLogFields: whatever a client sends, the line of a decision is one printable line in every
-// format, and no macro adds, removes or repeats a field that a reader of the log relies on.
+// FuzzLogFields checks that for any input, the log line of a decision is one printable line in every format,
+// and that no macro adds, removes or repeats a field.
 func FuzzLogFields(f *testing.F) {
 	for _, text := range []string{"a@enforce.test", "\x1b[2J", "a b\" verdict=known", "x\ny", "\u202egnp.exe", "\u200b",
 		"\xff\xfe", "", "<>", "=", `\`, "\u2028", strings.Repeat("é", 1000)} {

@@ -13,7 +13,8 @@ import (
 // maxLogged limits the bytes of one value from the network in a log line.
 const maxLogged = 640
 
-// Observer records every decision. Observe is called concurrently, before the reply is sent.
+// Observer records every decision. Observe must be safe for concurrent use. It is called before the reply is
+// sent.
 type Observer interface {
 	Observe(policy.Query, policy.Decision, time.Duration)
 }
@@ -34,11 +35,13 @@ func (s *Server) observe(q policy.Query, d policy.Decision, took time.Duration) 
 	s.logDecision(level, q, d)
 }
 
-// Probe does what a session does for a RCPT, from the decision to the log and the reply. It
-// returns when the reply would be sent. It counts and charges nothing, and its log line is not
-// written (logging.LevelProbe).
-func (s *Server) Probe(q policy.Query) {
-	d := s.policy.Load().Decide(s.ctx, q)
+// Probe does what a session does for an unknown recipient, from the decision to the log and the reply. It returns
+// when the reply would be sent. It counts and charges nothing and searches no directory, and its log line is
+// discarded (logging.LevelProbe).
+func (s *Server) Probe() {
+	p := s.policy.Load()
+	q := p.ProbeQuery()
+	d := p.Decide(s.ctx, q)
 	response(d.Reply).Response()
 	s.logDecision(logging.LevelProbe, q, d)
 }
@@ -49,8 +52,8 @@ func (s *Server) logDecision(level slog.Level, q policy.Query, d policy.Decision
 	}
 }
 
-// attributes returns the log attributes of a decision, under the names that Postfix uses.
-// The redactor escapes addresses; the session has escaped the other text of the network.
+// attributes returns the log attributes of a decision, with Postfix's names. The redactor escapes addresses;
+// the session has already escaped all other text from the network.
 func (r *redactor) attributes(q policy.Query, d policy.Decision) []slog.Attr {
 	to := q.To()
 	attrs := append(make([]slog.Attr, 0, 16),
@@ -91,5 +94,5 @@ func (r *redactor) attributes(q policy.Query, d policy.Decision) []slog.Attr {
 	return attrs
 }
 
-// escaped returns the printable form of a value from the network for the log, cut to maxLogged.
+// escaped returns a value from the network in printable form for the log, cut to maxLogged bytes.
 func escaped(s string) string { return text.Shortened(s, maxLogged) }

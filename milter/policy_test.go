@@ -11,13 +11,13 @@ import (
 	"rcpt-milter/policy"
 )
 
-// now is the time in the policies of tests.
+// now is the current time in the policies of tests.
 var now = time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// fakeIndex holds entries by canonical address. Every domain but stale.test is fresh.
+// fakeIndex has entries by canonical address. Every domain except stale.test is fresh.
 type fakeIndex struct {
 	entries map[string]policy.Entry
-	asked   func(address.Address) // called first, may panic
+	asked   func(address.Address) // called before each lookup; may panic
 }
 
 func (f *fakeIndex) Lookup(a address.Address) (policy.Entry, error) {
@@ -40,8 +40,7 @@ func (f *fakeIndex) Freshness(domain string) policy.Freshness {
 	return policy.Freshness{State: policy.Fresh, Directory: "corp"}
 }
 
-// testIndex knows user@ in all domains and staff@ as internal-only; gone@ was removed 10
-// minutes ago.
+// testIndex has user@ in all domains, and staff@ as internal-only. It removed gone@ 10 minutes ago.
 func testIndex() *fakeIndex {
 	f := &fakeIndex{entries: map[string]policy.Entry{}}
 	for _, domain := range []string{"enforce.test", "report.test", "stale.test", "xn--mnchen-3ya.test"} {
@@ -52,7 +51,7 @@ func testIndex() *fakeIndex {
 	return f
 }
 
-// testPolicy returns a policy over testIndex.
+// testPolicy returns a policy with testIndex.
 func testPolicy(t testing.TB, change func(*policy.Config)) *policy.Policy {
 	t.Helper()
 	cfg := policy.Config{
@@ -82,10 +81,10 @@ const (
 	goOn     = "continue"
 )
 
-// expect fills the address into an expected reply.
+// expect inserts an address into an expected reply.
 func expect(reply, addr string) string { return strings.Replace(reply, "%", addr, 1) }
 
-// answers are recipients of every kind, with the reply of testPolicy.
+// answers are recipients of every kind with the replies of testPolicy.
 var answers = []struct{ recipient, reply string }{
 	{"nobody@foreign.test", goOn},
 	{"postmaster@enforce.test", goOn},

@@ -12,19 +12,18 @@ import (
 	gomilter "github.com/emersion/go-milter"
 )
 
-// The server of the library allocates for each reply a writer of 4 KiB, and for each RCPT a map
-// and two packets. A dialogue speaks the same protocol with the types of the library, and uses
-// its buffers again.
+// The server of the library allocates a writer of 4 KiB for each reply, and a map and two packets for each
+// RCPT. A dialogue speaks the same protocol with the library's types and reuses its buffers.
 
-// errCommand means that a peer sends what no MTA sends.
+// errCommand reports a command that no MTA sends.
 var errCommand = errors.New("malformed milter command")
 
-// A dialogue is a connection with its session. One goroutine uses it.
+// A dialogue is a connection with its session. It is for one goroutine only.
 type dialogue struct {
 	conn     *conn
 	session  *session
-	modifier gomilter.Modifier // has the macros of the last stage
-	out      []byte            // the last packet that was sent
+	modifier gomilter.Modifier // has the macros of the current stage
+	out      []byte            // the last packet that was sent; its memory is reused
 }
 
 func newDialogue(c *conn) *dialogue {
@@ -33,39 +32,44 @@ func newDialogue(c *conn) *dialogue {
 	return d
 }
 
-// run answers the commands of the MTA until the connection ends, and closes it.
+// run answers the commands of the MTA until the connection ends, and then closes it.
 func (d *dialogue) run() {
 	defer d.conn.Close()
-	defer func() { // a panic ends one session
+	defer func() { // a panic ends only this session
 		if v := recover(); v != nil {
 			d.conn.server.log.Error("panic in a milter session", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		}
 	}()
-	for {
-		packet, err := d.conn.readPacket()
-		if err != nil {
-			d.conn.report(err)
-			return
-		}
-		if command := gomilter.Code(packet[0]); command == gomilter.CodeQuit {
-			return
-		} else if err := d.answer(command, packet[1:]); err != nil {
-			d.conn.dropped(err)
-			return
-		}
+	if err := d.conn.serve(d.packet); err != errEnded {
+		d.conn.report(err)
 	}
 }
 
-// answer sends the reply to a command, if it has one. data is valid only meanwhile.
-func (d *dialogue) answer(command gomilter.Code, data []byte) error {
+// errEnded ends a session whose end needs no further log line.
+var errEnded = errors.New("the session has ended")
+
+// packet handles a packet and reports whether it was answered.
+func (d *dialogue) packet(p []byte) (answered bool, err error) {
+	command := gomilter.Code(p[0])
+	if command == gomilter.CodeQuit {
+		return false, errEnded
+	}
+	if answered, err = d.answer(command, p[1:]); err != nil {
+		d.conn.dropped(err)
+		return false, errEnded
+	}
+	return answered, nil
+}
+
+// answer sends the reply to a command, and reports whether the command has one. data is valid only during the call.
+func (d *dialogue) answer(command gomilter.Code, data []byte) (answered bool, err error) {
 	reply := gomilter.Response(gomilter.RespContinue)
-	var err error
 	switch command {
 	case gomilter.CodeOptNeg:
 		d.out = appendNegotiation(startPacket(d.out))
-		return d.send()
+		return true, d.send()
 	case gomilter.CodeMacro:
-		return d.setMacros(data)
+		return false, d.setMacros(data)
 	case gomilter.CodeConn:
 		reply, err = d.connect(data)
 	case gomilter.CodeHelo:
@@ -78,30 +82,30 @@ func (d *dialogue) answer(command gomilter.Code, data []byte) error {
 		reply, err = d.session.Body(&d.modifier)
 	case gomilter.CodeAbort:
 		clear(d.modifier.Macros)
-		return d.session.Abort(&d.modifier)
+		return false, d.session.Abort(&d.modifier)
 	case gomilter.CodeData, gomilter.CodeHeader, gomilter.CodeEOH, gomilter.CodeBody:
 	default:
-		return fmt.Errorf("%w: unknown command %q", errCommand, byte(command))
+		return false, fmt.Errorf("%w: unknown command %q", errCommand, byte(command))
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	message := reply.Response()
 	d.out = append(append(startPacket(d.out), message.Code), message.Data...)
-	return d.send()
+	return true, d.send()
 }
 
-// send sends the packet in out, whose length it fills in.
+// send fills in the length of the packet in out and sends it.
 func (d *dialogue) send() error {
 	binary.BigEndian.PutUint32(d.out, uint32(len(d.out)-headerSize))
 	_, err := d.conn.Write(d.out)
 	return err
 }
 
-// startPacket returns room for the length of a packet, in the memory of an earlier one.
+// startPacket returns a packet with room for its length, in the memory of a previous packet.
 func startPacket(out []byte) []byte { return append(out[:0], make([]byte, headerSize)...) }
 
-// connect passes CONNECT on: name, family, and for TCP port and address.
+// connect handles CONNECT: name, family and, for TCP, port and address.
 func (d *dialogue) connect(data []byte) (gomilter.Response, error) {
 	name, rest, found := bytes.Cut(data, []byte{0})
 	if !found || len(rest) == 0 {
@@ -118,8 +122,8 @@ func (d *dialogue) connect(data []byte) (gomilter.Response, error) {
 	return d.session.Connect(string(name), string(family), port, net.ParseIP(cString(rest)), &d.modifier)
 }
 
-// setMacros replaces the macros by those of a packet: the command that they are for, then names
-// and values. A macro command has no reply.
+// setMacros replaces the macros by those of a packet, which has the command that they are for, followed by
+// names and values. A macro command has no reply.
 func (d *dialogue) setMacros(data []byte) error {
 	if len(data) == 0 {
 		return fmt.Errorf("%w: macros without a command", errCommand)
@@ -134,7 +138,7 @@ func (d *dialogue) setMacros(data []byte) error {
 	return nil
 }
 
-// appendNegotiation appends the answer to the options of an MTA: protocol version, actions, the
+// appendNegotiation appends the answer to the options of an MTA: the protocol version, the actions, the
 // commands that the MTA need not send, and the macros that it should send.
 func appendNegotiation(out []byte) []byte {
 	out = append(out, byte(gomilter.CodeOptNeg))
@@ -145,10 +149,10 @@ func appendNegotiation(out []byte) []byte {
 	return append(append(out, strings.Join(rcptMacros(), " ")...), 0)
 }
 
-// protocolVersion is that of the library. Replies and commands that came later are not used.
+// protocolVersion is the version of the library. Later replies and commands are not used.
 const protocolVersion = 2
 
-// mailbox returns the address in MAIL or RCPT. The arguments of ESMTP follow it.
+// mailbox returns the address in MAIL or RCPT, without the ESMTP arguments after it.
 func mailbox(data []byte) string { return strings.Trim(cString(data), "<>") }
 
 // cString returns the text before the first NUL.

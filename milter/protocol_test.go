@@ -13,8 +13,8 @@ import (
 	gomilter "github.com/emersion/go-milter"
 )
 
-// TestDialogueSpeaksAsTheLibrary: random commands, sound and malformed, get the same bytes as
-// from the server of the library with the same session.
+// TestDialogueSpeaksAsTheLibrary checks that random commands, valid and malformed, get the same bytes as from
+// the library's server with the same session.
 func TestDialogueSpeaksAsTheLibrary(t *testing.T) {
 	defer BridgeLog(slog.New(slog.DiscardHandler))()
 	ours := serve(t, "unix", func(cfg *ServerConfig) { cfg.Logger = nil })
@@ -49,7 +49,8 @@ func TestDialogueSpeaksAsTheLibrary(t *testing.T) {
 	waitForSessions(t, ours.Server, 0)
 }
 
-// randomStream returns commands of a session. Few of them are malformed, because they end it.
+// randomStream returns the commands of a session. Few are malformed, because malformed commands end the
+// session.
 func randomStream(random *rand.Rand) string {
 	recipients := []string{"user@enforce.test", "nobody@enforce.test", "gone@enforce.test", "n%d@enforce.test",
 		"x@report.test", "broken@enforce.test", "us\"er@report.test", "", "\x00", "a b"}

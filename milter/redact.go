@@ -8,10 +8,9 @@ import (
 	"rcpt-milter/policy"
 )
 
-// HashAddress returns a function that replaces the local part of an address by a keyed hash
-// of the canonical address. The domain stays. All spellings of an address have the same hash,
-// which cannot be guessed without the key. Text without a domain is hashed as a whole; the
-// null sender stays.
+// HashAddress returns a function that replaces the local part of an address by a keyed hash of the canonical
+// address. It keeps the domain. All spellings of an address have the same hash, which cannot be guessed without
+// the key. Text without a domain is hashed as a whole. The null sender is not changed.
 func HashAddress(key []byte) func(text string) string {
 	return func(text string) string {
 		if text == "" || text == "<>" {
@@ -25,13 +24,13 @@ func HashAddress(key []byte) func(text string) string {
 	}
 }
 
-// redactor writes text of the network for the log: escaped, and with log.addresses "hash"
-// without local parts.
+// redactor prepares text from the network for the log. It escapes the text and, with log.addresses "hash",
+// hides local parts.
 type redactor struct {
-	hash func(text string) string // nil logs addresses as they are
+	hash func(text string) string // nil logs addresses unchanged
 }
 
-// address returns an address for the log.
+// address returns an address in the form for the log.
 func (r *redactor) address(text string) string {
 	if r.hash != nil {
 		text = r.hash(text)
@@ -39,7 +38,7 @@ func (r *redactor) address(text string) string {
 	return escaped(text)
 }
 
-// reply returns a reply for the log.
+// reply returns a reply in the form for the log.
 func (r *redactor) reply(reply policy.Reply, to string) string {
 	if r.hash == nil {
 		return reply.String()
@@ -47,7 +46,7 @@ func (r *redactor) reply(reply policy.Reply, to string) string {
 	return reply.WithAddress(r.address(to))
 }
 
-// text returns text that may contain the addresses of a decision.
+// text redacts the addresses of a decision in a text.
 func (r *redactor) text(text, to string, d policy.Decision) string {
 	if r.hash == nil || text == "" {
 		return text
@@ -61,13 +60,13 @@ func (r *redactor) text(text, to string, d policy.Decision) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-// SetRedaction makes the log show addresses as hash returns them; nil means as they are.
-// Replies do not change.
+// SetRedaction sets the function that hashes addresses for the log; nil logs them unchanged. It does not affect
+// replies.
 func (s *Server) SetRedaction(hash func(text string) string) {
 	s.redactor.Store(&redactor{hash})
 }
 
-// LoggedAs returns an address as the log shows it; empty if the log shows it as it is.
+// LoggedAs returns an address in the form for the log, or an empty string if the log shows addresses unchanged.
 func (s *Server) LoggedAs(text string) string {
 	if r := s.redactor.Load(); r.hash != nil {
 		return r.address(text)

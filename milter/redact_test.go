@@ -44,8 +44,8 @@ func TestHashAddress(t *testing.T) {
 	}
 }
 
-// TestRedactedLog checks that no local part gets into the log, whatever a client asks, and
-// that the replies do not change.
+// TestRedactedLog checks that no local part appears in the log, whatever a client sends, and that the replies
+// do not change.
 func TestRedactedLog(t *testing.T) {
 	index := testIndex()
 	index.entries["secret.gone@enforce.test"] = policy.Entry{Removed: now}
@@ -73,7 +73,7 @@ func TestRedactedLog(t *testing.T) {
 	}
 	log := r.log.String()
 	if strings.Contains(strings.ToLower(log), "secret") {
-		t.Errorf("the log tells:\n%s", log)
+		t.Errorf("a local part is in the log:\n%s", log)
 	}
 	for _, want := range []string{"@enforce.test>: Recipient address rejected: User unknown", "@elsewhere.test",
 		"would_refuse=true", "level=ERROR"} {

@@ -20,10 +20,10 @@ func TestResponse(t *testing.T) {
 	}
 }
 
-// unescape is what Postfix does to the text of a reply.
+// unescape does to the text of a reply what Postfix does.
 func unescape(text string) string { return strings.ReplaceAll(text, "%%", "%") }
 
-// FuzzResponse: every reply arrives as it was.
+// FuzzResponse checks that every reply arrives unchanged.
 func FuzzResponse(f *testing.F) {
 	for _, text := range []string{"user@example.com", "a\r\nb", "%", "%%%", "\x00", "é\xff", strings.Repeat("é%", 200),
 		"\u2028\u202e"} {

@@ -24,30 +24,30 @@ const (
 	DefaultDrain       = 30 * time.Second
 )
 
-// abortWait is how long Shutdown waits for sessions to end after it closed their connections.
-// They only have to finish a lookup in the index.
+// abortWait is how long Shutdown waits for sessions to end after it has closed their connections. They only
+// need to finish a lookup in the index.
 const abortWait = 5 * time.Second
 
 // ErrServerClosed is the error of Serve after Shutdown.
 var ErrServerClosed = errors.New("milter: server closed")
 
-// ServerConfig configures a Server. A number or duration of 0 means the default. SetPolicy and
-// SetLimits change settings of a running server.
+// ServerConfig configures a Server. Zero numbers and durations select the defaults. SetPolicy and SetLimits
+// change the settings of a running server.
 type ServerConfig struct {
 	// Policy is required. SetPolicy replaces it.
 	Policy *policy.Policy
-	// Observer gets every decision; nil means none.
+	// Observer receives every decision; nil means none.
 	Observer Observer
-	// Logger gets a line for every decision; nil means no log.
+	// Logger receives a line for every decision; nil means no log.
 	Logger *slog.Logger
-	// Connections is the number of connections served at once, over all listeners. More wait
-	// in the backlog of the socket.
+	// Connections limits the connections that are served at once, over all listeners. Further connections wait in
+	// the backlogs of the sockets.
 	Connections int
-	// Idle is the longest time between two packets. An MTA sends none while it receives a
-	// message, so this must be hours: libmilter has 7210 s.
+	// Idle is the longest time between two packets. An MTA sends none while it receives a message, so this must
+	// be hours; libmilter uses 7210 s.
 	Idle time.Duration
-	// Packet is the longest time from the first byte of a packet to its last, and from the
-	// connection to the first packet.
+	// Packet is the longest time from the first byte of a packet to its last, and from the connection to the
+	// first packet.
 	Packet time.Duration
 	// Write is the longest time for sending one reply.
 	Write time.Duration
@@ -55,34 +55,34 @@ type ServerConfig struct {
 	Drain time.Duration
 }
 
-// Server answers MTAs. Make it with NewServer. Its methods may be called concurrently.
+// Server answers MTAs. Create it with NewServer. Its methods are safe for concurrent use.
 type Server struct {
 	cfg      ServerConfig
 	log      *slog.Logger
-	trouble  *logging.Limited // for what peers can cause at will
+	trouble  *logging.Limited // for events that peers can cause at any rate
 	policy   atomic.Pointer[policy.Policy]
 	counters *Counters
 
-	// ctx is that of all decisions. It ends when Shutdown stops waiting.
+	// ctx is the context of all decisions. It is canceled when Shutdown stops waiting.
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	slots    *slots       // one for each connection
+	slots    *slots       // limits the connections
 	idle     atomic.Int64 // ServerConfig.Idle
 	atLimit  atomic.Int64 // connections that had to wait for a slot
-	failures atomic.Int64 // of Accept
+	failures atomic.Int64 // failed calls of Accept
 	redactor atomic.Pointer[redactor]
-	stopping chan struct{} // closed when Shutdown begins
+	stopping chan struct{} // closed when Shutdown starts
 
-	mu        sync.Mutex // guards all below; not taken between RCPT and reply
+	mu        sync.Mutex // guards the fields below; not locked between RCPT and reply
 	listeners map[net.Listener]struct{}
-	conns     map[*conn]struct{} // that were accepted, those that wait for a slot included
-	empty     chan struct{}      // closed when nothing of that is left, and nothing can come
+	conns     map[*conn]struct{} // accepted connections, including those that wait for a slot
+	empty     chan struct{}      // closed when no listeners and connections are left
 	stopped   bool
-	cut       bool // what is left is cut off, and nothing more is let in
+	cut       bool // connections are being closed, and new ones are rejected
 }
 
-// NewServer validates the configuration and returns a server that is not yet running.
+// NewServer validates a configuration and returns a server that is not yet running.
 func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Policy == nil {
 		return nil, errors.New("milter: server without a policy")
@@ -121,11 +121,11 @@ func setDefault[T comparable](value *T, def T) {
 	}
 }
 
-// SetPolicy replaces the policy, in running sessions too. It must not be nil.
+// SetPolicy replaces the policy, also for running sessions. It must not be nil.
 func (s *Server) SetPolicy(p *policy.Policy) { s.policy.Store(p) }
 
-// SetLimits changes Connections and Idle; both must be positive. Open sessions continue, also
-// those above a lower limit. The new idle time applies from the next packet.
+// SetLimits changes Connections and Idle; both must be positive. Open sessions continue, even above a lower
+// limit. A new idle time applies from the next packet.
 func (s *Server) SetLimits(connections int, idle time.Duration) {
 	s.slots.setLimit(connections)
 	s.idle.Store(int64(idle))
@@ -137,22 +137,22 @@ func (s *Server) Policy() *policy.Policy { return s.policy.Load() }
 // Counters returns the counters of the server.
 func (s *Server) Counters() *Counters { return s.counters }
 
-// Sessions returns the number of connections that are served.
+// Sessions returns the number of connections that are being served.
 func (s *Server) Sessions() int {
 	sessions, _ := s.slots.use()
 	return sessions
 }
 
-// Connections returns the number of open connections, their limit, how many had to wait because of
-// it, and how many attempts to accept one failed; the last two since the start.
+// Connections returns the number of open connections and their limit. It also returns how many connections had
+// to wait because of the limit, and how many attempts to accept one failed, since the start.
 func (s *Server) Connections() (open, limit int, waited, failures int64) {
 	open, limit = s.slots.use()
 	return open, limit, s.atLimit.Load(), s.failures.Load()
 }
 
-// Run serves the listeners until ctx ends or one of them fails. It lets open sessions continue
-// for at most the drain time, and returns after everything is closed. It returns nil if ctx
-// ended and every session ended by itself.
+// Run serves the listeners until ctx ends or one of them fails. It lets open sessions continue for at most the
+// drain time, and returns after everything is closed. It returns nil if ctx ended and all sessions ended by
+// themselves.
 func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
@@ -176,9 +176,8 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	return err
 }
 
-// Serve accepts connections and answers them. It blocks until the listener fails permanently or
-// Shutdown is called. After Shutdown it returns ErrServerClosed; open sessions continue. It
-// closes the listener.
+// Serve accepts and answers connections, and blocks until the listener fails permanently or Shutdown is called.
+// It closes the listener. After Shutdown, it returns ErrServerClosed while open sessions continue.
 func (s *Server) Serve(listener net.Listener) error {
 	if !s.addListener(listener) {
 		listener.Close()
@@ -195,7 +194,7 @@ func (s *Server) Serve(listener net.Listener) error {
 	}
 }
 
-// accept answers each connection in a goroutine of its own until there are no more.
+// accept answers each connection in its own goroutine until there are no more.
 func (s *Server) accept(a *acceptor) error {
 	for {
 		c, err := a.Accept()
@@ -206,10 +205,9 @@ func (s *Server) accept(a *acceptor) error {
 	}
 }
 
-// Shutdown stops accepting, waits until ctx ends for open sessions to end, and closes the rest.
-// It returns nil if there was no rest. An MTA whose session is closed uses its
-// milter_default_action. Clients that are connected already are served; on an adopted socket,
-// those that are accepted already.
+// Shutdown stops accepting connections, waits until ctx ends for open sessions to end, and closes the rest. It
+// returns nil if all sessions ended in time. For a closed session, the MTA applies its milter_default_action.
+// Clients that are already connected are served; on an adopted socket, only those that are already accepted.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	defer s.cancel()
@@ -218,7 +216,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	cut := s.abort() // before the end of searches, which would let the index answer alone
+	cut := s.abort() // before the searches end, because the index alone would answer then
 	s.cancel()
 	late := time.NewTimer(abortWait)
 	defer late.Stop()
@@ -230,8 +228,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// stop has all listeners end as soon as their queues are empty. Names go first: a client
-// that connects to a socket after its queue was found empty would be lost.
+// stop makes all listeners end as soon as their queues are empty. It removes their names first, because a
+// client that connects after a queue was found empty would be lost.
 func (s *Server) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -255,7 +253,7 @@ func (s *Server) stop() {
 	s.checkEmpty()
 }
 
-// checkEmpty signals Shutdown when nothing is left. The caller holds the lock.
+// checkEmpty signals Shutdown when no listeners and connections are left. The caller holds the lock.
 func (s *Server) checkEmpty() {
 	if s.stopped && len(s.listeners) == 0 && len(s.conns) == 0 {
 		select {
@@ -303,7 +301,7 @@ func (s *Server) addConn(c *conn) bool {
 	return !s.cut
 }
 
-// removeConn removes a connection whose session has ended or never began.
+// removeConn removes a connection whose session has ended or never started.
 func (s *Server) removeConn(c *conn) {
 	if c.placed {
 		s.slots.release()

@@ -40,7 +40,7 @@ func TestNewServerRefuses(t *testing.T) {
 	}
 }
 
-// Connections above the limit wait, and are served when a session ends.
+// TestConnectionLimit checks that connections above the limit wait, and are served when a session ends.
 func TestConnectionLimit(t *testing.T) {
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Connections = 2 })
 	first, second := r.session(t), r.session(t)
@@ -60,7 +60,7 @@ func TestConnectionLimit(t *testing.T) {
 	second.Close()
 }
 
-// A quiet listener keeps no slot from a busy one.
+// TestConnectionLimitOverListeners checks that an idle listener does not occupy a slot.
 func TestConnectionLimitOverListeners(t *testing.T) {
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Connections = 1 })
 	quiet, err := socket.Listen("inet:127.0.0.1:0", socket.Options{})
@@ -119,13 +119,13 @@ func TestAcceptRetries(t *testing.T) {
 			t.Errorf("no %q in the log:\n%s", want, r.log)
 		}
 	}
-	l.Close() // for good
+	l.Close() // permanently
 	if err := <-served; err == nil || errors.Is(err, ErrServerClosed) || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Serve: %v", err)
 	}
 }
 
-// Shutdown interrupts the pause after a failure.
+// TestShutdownWhileAcceptFails checks that Shutdown interrupts the pause after a failure.
 func TestShutdownWhileAcceptFails(t *testing.T) {
 	check := goroutines(t)
 	log := newLogBuffer()
@@ -156,7 +156,7 @@ func TestShutdownWhileAcceptFails(t *testing.T) {
 	check()
 }
 
-// Open sessions finish while no new connections are accepted.
+// TestDrain checks that open sessions finish while new connections are not accepted.
 func TestDrain(t *testing.T) {
 	check := goroutines(t)
 	r := serve(t, "unix", nil)
@@ -166,10 +166,10 @@ func TestDrain(t *testing.T) {
 	if err := <-r.served; !errors.Is(err, ErrServerClosed) {
 		t.Errorf("Serve: %v", err)
 	}
-	r.served <- ErrServerClosed // for the end of the test
+	r.served <- ErrServerClosed // for the cleanup of the test
 	if c, err := net.Dial(r.network, r.address); err == nil {
 		c.Close()
-		t.Error("a new connection was let in")
+		t.Error("a new connection was accepted")
 	}
 	if got, want := rcpt(t, open, "nobody@enforce.test"), expect(noUser, "nobody@enforce.test"); got != want {
 		t.Errorf("while draining: %q, want %q", got, want)
@@ -184,7 +184,8 @@ func TestDrain(t *testing.T) {
 	check()
 }
 
-// Sessions that are left at the deadline are cut, and Shutdown returns after their end.
+// TestDrainDeadline checks that sessions left at the deadline are closed, and that Shutdown returns after they
+// have ended.
 func TestDrainDeadline(t *testing.T) {
 	check := goroutines(t)
 	r := serve(t, "unix", nil)
@@ -207,8 +208,8 @@ func TestDrainDeadline(t *testing.T) {
 	check()
 }
 
-// A session with a running lookup ends after the lookup, not before: the owner of the index
-// may close it after Shutdown.
+// TestDrainWaitsForIndex checks that a session with a running lookup ends only after the lookup, because the
+// owner of the index may close the index after Shutdown.
 func TestDrainWaitsForIndex(t *testing.T) {
 	index, asked, release := testIndex(), make(chan bool), make(chan bool)
 	index.asked = func(address.Address) { asked <- true; <-release }
@@ -222,7 +223,7 @@ func TestDrainWaitsForIndex(t *testing.T) {
 	cancel()
 	done := make(chan error, 1)
 	go func() { done <- r.Shutdown(ctx) }()
-	if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) { // cut
+	if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) { // the server closed it
 		t.Error(err)
 	}
 	select {
@@ -301,7 +302,7 @@ func TestRunEnds(t *testing.T) {
 	}
 }
 
-// Connections that arrive while the server stops are closed.
+// TestShutdownRaces checks that connections that arrive while the server stops are closed.
 func TestShutdownRaces(t *testing.T) {
 	check := goroutines(t)
 	for range 20 {

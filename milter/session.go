@@ -14,27 +14,26 @@ import (
 	"rcpt-milter/policy"
 )
 
-// rcptMacros are requested for the RCPT stage: everything that the decision and its log line
-// need, because a dialogue keeps the macros of the last stage only. {mail_addr} saves the
-// MAIL command.
+// rcptMacros are the macros requested for the RCPT stage. They must include everything that the decision and
+// its log line need, because a dialogue keeps only the macros of the current stage. {mail_addr} makes the MAIL
+// command unnecessary.
 func rcptMacros() []string {
 	return []string{
-		"i", "{rcpt_addr}", "{rcpt_host}", "{rcpt_mailer}",
-		"{client_addr}", "{client_name}", "{auth_authen}", "{mail_addr}",
+		"i", "{rcpt_addr}", "{client_addr}", "{client_name}", "{auth_authen}", "{mail_addr}",
 	}
 }
 
-// suppressed are the commands that the MTA need not send. CONNECT and HELO stay, once a
-// session: no macro carries the HELO name. The flags that promise not to reply are left out,
-// because a dialogue does not implement them. So is OptRcptRej: recipients that the MTA
-// itself rejects do not matter here.
+// suppressed are the commands that the MTA need not send. CONNECT and HELO, which occur once per session, are
+// not suppressed, because no macro has the HELO name. The options to omit replies are not included, because a
+// dialogue does not implement them. Neither is OptRcptRej, because recipients that the MTA itself rejects do
+// not matter here.
 const suppressed = gomilter.OptNoMailFrom | gomilter.OptNoHeaders | gomilter.OptNoEOH |
 	gomilter.OptNoBody | gomilter.OptNoUnknown | gomilter.OptNoData
 
-// session is one connection of an MTA: one SMTP session with any number of messages. The
-// dialogue calls its methods from one goroutine.
+// session is one connection of an MTA, which is one SMTP session with any number of messages. The dialogue
+// calls its methods from one goroutine.
 type session struct {
-	// The answer to every command without a method below is continue.
+	// Commands without a method below are answered with continue.
 	gomilter.NoOpMilter
 	server *Server
 
@@ -47,14 +46,13 @@ type session struct {
 	from          string
 	authenticated string
 
-	recipients int // of the message so far, rejected ones included
+	recipients int // recipients of the message so far, including rejected ones
 }
 
 var _ gomilter.Milter = (*session)(nil)
 
-// Connect records the client. Macros at RCPT take precedence. After XCLIENT an MTA may send CONNECT
-// again on the same connection: nothing of the client before, such as its HELO name, counts for
-// the next one.
+// Connect records the client. Macros at RCPT take precedence. After XCLIENT, an MTA may send CONNECT again on
+// the same connection. Data of the previous client, such as its HELO name, must not carry over.
 func (s *session) Connect(host, _ string, _ uint16, addr net.IP, _ *gomilter.Modifier) (gomilter.Response, error) {
 	*s = session{server: s.server, clientName: host}
 	if client, ok := netip.AddrFromSlice(addr); ok {
@@ -63,7 +61,7 @@ func (s *session) Connect(host, _ string, _ uint16, addr net.IP, _ *gomilter.Mod
 	return gomilter.RespContinue, nil
 }
 
-// Helo records the name. Clients repeat it after STARTTLS.
+// Helo records the HELO name. Clients repeat the command after STARTTLS.
 func (s *session) Helo(name string, _ *gomilter.Modifier) (gomilter.Response, error) {
 	s.helo = name
 	return gomilter.RespContinue, nil
@@ -75,14 +73,14 @@ func (s *session) MailFrom(from string, m *gomilter.Modifier) (gomilter.Response
 	return gomilter.RespContinue, nil
 }
 
-// RcptTo answers one recipient. It never returns an error, which would end the milter
-// session, and with it all checks of the MTA's session.
+// RcptTo answers one recipient. It never returns an error, because an error would end the milter session, and
+// with it all checks of the SMTP session.
 func (s *session) RcptTo(argument string, m *gomilter.Modifier) (answer gomilter.Response, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.server.log.Error("panic while answering a recipient", "panic", fmt.Sprint(v), "stack",
 				string(debug.Stack()))
-			if answer == nil { // not yet decided
+			if answer == nil { // the panic came before the decision
 				answer = response(policy.CannotTell(argument))
 			}
 			err = nil
@@ -91,8 +89,8 @@ func (s *session) RcptTo(argument string, m *gomilter.Modifier) (answer gomilter
 	start := time.Now()
 	s.recipients++
 	q := s.query(argument, m.Macros)
-	// The dialogue keeps macros until it gets others. An old {rcpt_addr} would answer for the
-	// wrong recipient.
+	// The dialogue keeps macros until it receives others. A stale {rcpt_addr} would answer for the wrong
+	// recipient.
 	clear(m.Macros)
 	p := s.server.policy.Load()
 	d := p.Decide(s.server.ctx, q)
@@ -102,21 +100,21 @@ func (s *session) RcptTo(argument string, m *gomilter.Modifier) (answer gomilter
 	return answer, nil
 }
 
-// Body is the end of a message, which cannot be suppressed. The library's default is accept,
-// which would skip the filters after this one.
+// Body handles the end of a message, which cannot be suppressed. The library's default reply is accept, which
+// would skip the filters after this one.
 func (s *session) Body(*gomilter.Modifier) (gomilter.Response, error) {
 	s.from, s.authenticated, s.recipients = "", "", 0
 	return gomilter.RespContinue, nil
 }
 
-// Abort is the end of a transaction without a message. The session goes on.
+// Abort handles the end of a transaction without a message. The session continues.
 func (s *session) Abort(*gomilter.Modifier) error {
 	s.from, s.authenticated, s.recipients = "", "", 0
 	return nil
 }
 
-// query collects what is known at a RCPT: macros first, then what earlier commands brought.
-// It escapes text that is only shown and names no mailbox.
+// query collects the data available at a RCPT: macros take precedence over data from earlier commands. It
+// escapes text that is only logged and does not name a mailbox.
 func (s *session) query(argument string, macros map[string]string) policy.Query {
 	q := policy.Query{
 		Argument: argument,
@@ -127,7 +125,7 @@ func (s *session) query(argument string, macros map[string]string) policy.Query 
 		Nth:           s.recipients,
 		QueueID:       escaped(macros["i"]),
 	}
-	// Sendmail omits the domain of mail that it delivers itself.
+	// Sendmail omits the domain for mail that it delivers itself.
 	if addr := macros["{rcpt_addr}"]; strings.Contains(addr, "@") {
 		q.Recipient = addr
 	}
@@ -140,8 +138,8 @@ func (s *session) query(argument string, macros map[string]string) policy.Query 
 	return q
 }
 
-// clientAddr parses the {client_addr} macro. It has the form of an RFC 5321 address literal
-// without brackets: "192.0.2.1" or "IPv6:2001:db8::1".
+// clientAddr parses the {client_addr} macro, which is an RFC 5321 address literal without brackets: "192.0.2.1"
+// or "IPv6:2001:db8::1".
 func clientAddr(macro string) (netip.Addr, bool) {
 	if len(macro) > 5 && strings.EqualFold(macro[:5], "IPv6:") {
 		macro = macro[5:]

@@ -23,8 +23,8 @@ func mustContinue(t *testing.T, action *gomilter.Action, err error) {
 	}
 }
 
-// Several messages in one session, each with many recipients of all kinds, over both kinds
-// of socket: every recipient gets its own answer.
+// TestSession sends several messages in one session, each with many recipients of all kinds, over both kinds of
+// sockets. Every recipient must get its own answer.
 func TestSession(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
 		t.Run(network, func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// askAll asks about recipients of every kind.
+// askAll sends recipients of every kind.
 func askAll(t *testing.T, s *gomilter.ClientSession) {
 	t.Helper()
 	for _, c := range answers {
@@ -100,21 +100,20 @@ func TestMacros(t *testing.T) {
 	}
 }
 
-// The negotiation: version 2, the right to choose macros, no message, and the macros at
-// RCPT.
+// TestNegotiation checks the negotiated version, the right to choose macros, the suppressed commands, and the
+// macros at RCPT.
 func TestNegotiation(t *testing.T) {
 	c := serve(t, "unix", nil).dial(t)
 	fmt.Fprint(c, optneg)
 	code, data, err := readReply(c)
 	want := "\x00\x00\x00\x02" + "\x00\x00\x01\x00" + "\x00\x00\x03\x74" +
-		"\x00\x00\x00\x03" + "i {rcpt_addr} {rcpt_host} {rcpt_mailer} {client_addr} {client_name} {auth_authen} " +
-		"{mail_addr}\x00"
+		"\x00\x00\x00\x03" + "i {rcpt_addr} {client_addr} {client_name} {auth_authen} {mail_addr}\x00"
 	if err != nil || code != 'O' || data != want {
 		t.Errorf("negotiated %c %q, %v, want O %q", code, data, err, want)
 	}
 }
 
-// Suppressed commands get an answer too.
+// TestSuppressedCommands checks that suppressed commands are answered too.
 func TestSuppressedCommands(t *testing.T) {
 	c := serve(t, "unix", nil).dial(t)
 	for _, p := range []string{
@@ -205,7 +204,8 @@ func TestLogLine(t *testing.T) {
 	}
 }
 
-// The line contains what matched in the configuration, and in which form.
+// TestLogLineReasons checks that the log line has the configuration entry and the form of the address that
+// matched.
 func TestLogLineReasons(t *testing.T) {
 	p := testPolicy(t, func(cfg *policy.Config) {
 		cfg.Domains["catchall.test"] = policy.ModeEnforce
@@ -297,8 +297,8 @@ func TestClientAddr(t *testing.T) {
 	}
 }
 
-// The client and the sender come from the macros of RCPT, or from earlier commands. The
-// sender ends with the message.
+// TestQuery checks that the client and the sender come from the macros of RCPT, or else from earlier commands,
+// and that the sender is forgotten at the end of the message.
 func TestQuery(t *testing.T) {
 	s := &session{}
 	m := &gomilter.Modifier{Macros: map[string]string{"{auth_authen}": "login"}}
@@ -323,14 +323,14 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// TestQueryOfSendmail covers what Sendmail sends differently from Postfix.
+// TestQueryOfSendmail checks the macros that Sendmail sets differently from Postfix.
 func TestQueryOfSendmail(t *testing.T) {
 	tests := []struct{ macro, clientName, recipient, wantName string }{
 		{"user@d.test", "host.test", "user@d.test", "host.test"},
-		// It omits the domain for mail that it delivers itself; the argument has it.
+		// Sendmail omits the domain for mail that it delivers itself; the argument has it.
 		{"user", "host.test", "", "host.test"},
 		{"\"a b\"", "host.test", "", "host.test"},
-		// It names a client without a name by its address.
+		// Sendmail uses the address as the name of a client without a name.
 		{"user@d.test", "[192.0.2.1]", "user@d.test", "unknown"},
 		{"user@d.test", "[IPv6:2001:db8::1]", "user@d.test", "unknown"},
 	}
@@ -351,7 +351,7 @@ type panicking struct{}
 
 func (panicking) Observe(policy.Query, policy.Decision, time.Duration) { panic("observer") }
 
-// A panic around the decision changes no answer and ends no session.
+// TestObserverPanics checks that a panic in the observer changes no answer and ends no session.
 func TestObserverPanics(t *testing.T) {
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Observer = panicking{} })
 	s := r.session(t)
@@ -366,7 +366,7 @@ func TestObserverPanics(t *testing.T) {
 	r.log.wait(t, `msg="panic while answering a recipient" panic=observer`)
 }
 
-// A panic before the decision gives 451, and the session continues.
+// TestRcptToPanics checks that a panic before the decision results in 451, and that the session continues.
 func TestRcptToPanics(t *testing.T) {
 	r := serve(t, "unix", nil)
 	s := &session{server: r.Server}
@@ -378,7 +378,7 @@ func TestRcptToPanics(t *testing.T) {
 	}
 }
 
-// SetPolicy changes the answers in running sessions.
+// TestSetPolicy checks that SetPolicy affects running sessions.
 func TestSetPolicy(t *testing.T) {
 	r := serve(t, "unix", nil)
 	s := r.session(t)
@@ -391,7 +391,7 @@ func TestSetPolicy(t *testing.T) {
 	}
 }
 
-// Many sessions at once, while the policy is replaced.
+// TestManySessions runs many sessions at once while the policy is replaced.
 func TestManySessions(t *testing.T) {
 	r := serve(t, "unix", nil)
 	other := testPolicy(t, nil)
@@ -417,7 +417,7 @@ func TestManySessions(t *testing.T) {
 	}
 }
 
-// The context of decisions outlives the beginning of Shutdown.
+// TestDecisionContext checks that the context of decisions is not canceled when Shutdown starts.
 func TestDecisionContext(t *testing.T) {
 	r := serve(t, "unix", nil)
 	s := r.session(t)
@@ -434,7 +434,7 @@ func TestDecisionContext(t *testing.T) {
 	}
 }
 
-// TestConnectAgain: after XCLIENT nothing of the client before counts for the next one.
+// TestConnectAgain checks that after XCLIENT, no data of the previous client carries over.
 func TestConnectAgain(t *testing.T) {
 	r := serve(t, "unix", nil)
 	s := r.session(t)
@@ -466,11 +466,11 @@ func TestConnectAgain(t *testing.T) {
 	}
 }
 
-// TestProbe: it does what a RCPT does, but is neither counted nor observed.
+// TestProbe checks that a probe does what a RCPT does, but is neither counted nor observed.
 func TestProbe(t *testing.T) {
 	observed := &recorder{}
 	r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Observer = observed })
-	r.Probe(policy.Query{Recipient: "nobody@enforce.test"})
+	r.Probe()
 	r.log.wait(t, "msg=rcpt")
 	if !strings.Contains(r.log.String(), "level=ERROR+1000 ") || !strings.Contains(r.log.String(), "verdict=unknown") {
 		t.Errorf("log %s", r.log)

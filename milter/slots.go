@@ -2,9 +2,8 @@ package milter
 
 import "sync"
 
-// slots limits the number of connections. Make it with newSlots; its methods may be called
-// concurrently. The limit may fall below the number of taken slots. Then take waits until
-// enough are released.
+// slots limits the number of connections. Create it with newSlots. Its methods are safe for concurrent use. The
+// limit may drop below the number of taken slots. In that case, take waits until enough slots are released.
 type slots struct {
 	mu    sync.Mutex
 	limit int
@@ -14,8 +13,8 @@ type slots struct {
 
 func newSlots(limit int) *slots { return &slots{limit: limit} }
 
-// take takes a slot, and waits for one until stop is closed. It reports whether it got one. It
-// calls full once before it waits.
+// take takes a slot, and waits for one until stop is closed. It reports whether it got one. It calls full once
+// before it waits.
 func (s *slots) take(stop <-chan struct{}, full func(limit int)) bool {
 	for waited := false; ; waited = true {
 		moved, limit := s.try()
@@ -33,7 +32,7 @@ func (s *slots) take(stop <-chan struct{}, full func(limit int)) bool {
 	}
 }
 
-// try takes a slot. If none is free, it returns a channel to wait for.
+// try takes a slot. If none is free, it returns a channel that is closed when one may be free.
 func (s *slots) try() (moved <-chan struct{}, limit int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +61,7 @@ func (s *slots) setLimit(limit int) {
 	s.wake()
 }
 
-// wake wakes all waiting callers, at most one for each listener.
+// wake wakes all waiting callers. There is at most one per listener.
 func (s *slots) wake() {
 	if s.moved != nil {
 		close(s.moved)

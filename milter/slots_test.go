@@ -22,7 +22,7 @@ func TestSlots(t *testing.T) {
 	if n, _ := s.use(); n != 3 || len(took) > 0 {
 		t.Errorf("%d taken, want 3", n)
 	}
-	s.setLimit(2) // one taken slot too many: the first release makes no room
+	s.setLimit(2) // one slot above the limit, so the first release frees none
 	s.release()
 	if n, _ := s.use(); n != 2 || len(took) > 0 {
 		t.Errorf("%d taken, want 2", n)
@@ -34,6 +34,6 @@ func TestSlots(t *testing.T) {
 	stop := make(chan struct{})
 	close(stop)
 	if s.take(stop, func(int) {}) {
-		t.Error("more than there are")
+		t.Error("took more slots than the limit")
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// Unusual behaviour of a directory, in addition to mirror_test.go.
+// These tests add unusual behaviour of a directory to those in mirror_test.go.
 
-// TestOutOfTheBasesAndBack: between two passes an object leaves the bases and returns.
+// TestOutOfTheBasesAndBack moves an object out of the bases and back between two passes.
 func TestOutOfTheBasesAndBack(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
 	ann := w.user("Ann", "ann@corp.example")
@@ -27,8 +27,8 @@ func TestOutOfTheBasesAndBack(t *testing.T) {
 	w.wantKnown("ann@corp.example", "bob@corp.example")
 }
 
-// TestUndeletedElsewhere: with the recycle bin a deleted object keeps its addresses, owns
-// none of them, and has them again when it returns under another name and parent.
+// TestUndeletedElsewhere uses the recycle bin. A deleted object keeps its addresses but owns none of them. It
+// owns them again when it is restored under another name and parent.
 func TestUndeletedElsewhere(t *testing.T) {
 	w := newWorld(t, nil)
 	w.d.SetRecycleBin(true)
@@ -42,14 +42,14 @@ func TestUndeletedElsewhere(t *testing.T) {
 	w.must(w.d.Rename(ann, "Anne"))
 	w.pass(store.Incremental)
 	w.wantEqual()
-	// Deleted and back between two passes: nothing has happened.
+	// Deleted and restored between two passes: nothing has happened.
 	w.must(w.d.Delete(ann))
 	w.must(w.d.Undelete(ann, ""))
 	if info := w.pass(store.Incremental); info.Changed != 0 {
 		t.Errorf("pass over an object that was back already: %+v", info)
 	}
-	// Deleted for good while its addresses are still readable in the recycle bin: a full
-	// pass must not take it for alive.
+	// Deleted permanently while its addresses are still readable in the recycle bin: a full pass must not treat
+	// it as live.
 	w.must(w.d.Delete(ann))
 	if r := w.mirror.Pass(t.Context(), true); r.Err != nil {
 		t.Fatal(r.Err)
@@ -75,7 +75,7 @@ func TestMoveInAFailedPass(t *testing.T) {
 			}
 			w.pass(store.Full)
 			w.set(from, "from@corp.example")
-			for _, guid := range others { // puts the two objects on different pages
+			for _, guid := range others { // places the two objects on different pages
 				w.must(w.d.Touch(guid))
 			}
 			w.set(to, "to@corp.example", "desk@corp.example")
@@ -93,8 +93,7 @@ func TestMoveInAFailedPass(t *testing.T) {
 	}
 }
 
-// TestSwappedAddresses swaps an address of two objects while a full pass has read one of
-// them.
+// TestSwappedAddresses swaps addresses between two objects after a full pass has read one of them.
 func TestSwappedAddresses(t *testing.T) {
 	w := newWorld(t, nil)
 	early := w.user("Early", "a@corp.example")
@@ -124,8 +123,8 @@ func TestSwappedAddresses(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestNothingNew checks that an incremental answer without entries changes nothing,
-// although the USN has increased, and removes no address.
+// TestNothingNew checks that an incremental answer without entries changes nothing and removes no address,
+// although the USN has increased.
 func TestNothingNew(t *testing.T) {
 	w := newWorld(t, guarded)
 	w.user("Ann", "ann@corp.example")
@@ -164,8 +163,8 @@ func TestSameObjectInTwoDirectories(t *testing.T) {
 	w.wantKnown("bob@corp.example")
 }
 
-// TestGuardOverARestart checks that removals before a restart count, that held removals
-// stay held, and that the next full pass judges discarded ones again.
+// TestGuardOverARestart checks that removals before a restart count, that held removals stay held, and that the
+// next full pass judges discarded removals again.
 func TestGuardOverARestart(t *testing.T) {
 	w := newWorld(t, guarded)
 	var users []adsim.GUID
@@ -196,12 +195,12 @@ func TestGuardOverARestart(t *testing.T) {
 	if r := w.mirror.Pass(t.Context(), true); r.Err != nil || r.Info.Held != 1 {
 		t.Errorf("a full pass after the discard: %+v, %v, want one held", r.Info, r.Err)
 	}
-	w.advance(25 * time.Hour) // the window has passed
+	w.advance(25 * time.Hour) // the window has elapsed
 	w.pass(store.Full)
 	w.wantEqual()
 }
 
-// addressesOf lists the addresses of users in a half-open range of numbers.
+// addressesOf returns the addresses of users in a half-open range of numbers.
 func addressesOf(from, to int) (list []string) {
 	for i := from; i < to; i++ {
 		list = append(list, fmt.Sprintf("u%d@corp.example", i))
@@ -237,8 +236,8 @@ func TestClockOfTheController(t *testing.T) {
 	}
 }
 
-// TestOutOfTheBasesAndBackDuringAFullPass moves an OU out of the bases and back before it
-// is read; the objects below it are read in between.
+// TestOutOfTheBasesAndBackDuringAFullPass moves an OU out of the bases and back before it is read. The objects
+// below it are read in between.
 func TestOutOfTheBasesAndBackDuringAFullPass(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
 	sales := w.add(adsim.OU, "OU=Sales,"+people)
@@ -267,8 +266,8 @@ func TestOutOfTheBasesAndBackDuringAFullPass(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestOutOfTheBasesAndBackDuringAnIncrementalPass does the same with changed objects below
-// the OU.
+// TestOutOfTheBasesAndBackDuringAnIncrementalPass moves an OU in the same way during an incremental pass, with
+// changed objects below it.
 func TestOutOfTheBasesAndBackDuringAnIncrementalPass(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
 	sales := w.add(adsim.OU, "OU=Sales,"+people)
@@ -301,9 +300,8 @@ func TestOutOfTheBasesAndBackDuringAnIncrementalPass(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestSetBackAndBrokenOff interrupts the full pass after a controller was set back, before
-// it has written anything. By the next pass the controller has written as many changes
-// again.
+// TestSetBackAndBrokenOff interrupts the full pass after a controller was set back, before the pass has written
+// anything. By the next pass, the controller has written as many changes again.
 func TestSetBackAndBrokenOff(t *testing.T) {
 	w := newWorld(t, nil)
 	for i := range 9 {
@@ -333,7 +331,7 @@ func TestSetBackAndBrokenOff(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestBaseInHexadecimal writes a base in another form of RFC 4514 than the controller.
+// TestBaseInHexadecimal writes a base in another RFC 4514 form than the controller does.
 func TestBaseInHexadecimal(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people, `OU=R\2CD,DC=corp,DC=example`} })
 	w.add(adsim.OU, `OU=R\,D,DC=corp,DC=example`)
@@ -347,8 +345,8 @@ func TestBaseInHexadecimal(t *testing.T) {
 	}
 }
 
-// TestNobodyStaysHeld checks that the removals held after a full pass without addresses
-// stay held, even if that is the only reason.
+// TestNobodyStaysHeld checks that the removals held after a full pass without addresses stay held, even if that
+// is the only reason.
 func TestNobodyStaysHeld(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) {
 		c.Guard = Guard{Percent: 5, Count: 50, Max: 500,
@@ -370,7 +368,7 @@ func TestNobodyStaysHeld(t *testing.T) {
 	_, err = p.Commit(store.Outcome{Cursor: []byte("{}"), Ended: w.now()})
 	w.must(err)
 	w.pass(store.Full)
-	w.d.Hide("proxyAddresses", "mail") // the account loses a right
+	w.d.Hide("proxyAddresses", "mail") // the account loses a permission
 	if r := w.mirror.Pass(t.Context(), true); r.Err != nil || r.Info.Hold == "" {
 		t.Fatalf("full pass that sees nobody: %+v, %v", r.Info, r.Err)
 	}

@@ -14,21 +14,21 @@ import (
 
 // Candidate is a domain controller that the mirror can connect to.
 type Candidate struct {
-	Name string // for logs: its URL
+	Name string // its URL, for logs
 	Host string // host name of the URL in lower case; empty if unknown
 	View string // what the port of the URL shows, see ViewOfPort; empty if unknown
 	Dial func(context.Context) (Source, error)
 }
 
 const (
-	// rediscoverInterval is the shortest time between two discoveries.
+	// rediscoverInterval is the shortest interval between two discoveries.
 	rediscoverInterval = time.Minute
 
-	// maxHostRetries is how often a name that leads to several controllers is dialed again
-	// to reach the followed one: a logon costs less than a full pass.
+	// maxHostRetries limits how often a name that leads to several controllers is dialed again to reach the
+	// followed one. A logon is cheaper than a full pass.
 	maxHostRetries = 3
 
-	// ambiguousHostWarning is how long status shows the warning of warnAmbiguousHost.
+	// ambiguousHostWarning is how long the status shows the warning of warnAmbiguousHost.
 	ambiguousHostWarning = 24 * time.Hour
 )
 
@@ -36,23 +36,22 @@ const (
 // current one. Only the goroutine of the passes uses it.
 type controllerList struct {
 	list         []Candidate
-	current      int                     // the one that the source belongs to, or that is tried next
+	current      int                     // the candidate that the source belongs to, or the next one to try
 	lastServed   string                  // name of the candidate of the last good pass
 	discoveredAt time.Time               // time of the last discovery
-	hosts        map[string]*hostHistory // by name of the candidate
+	hosts        map[string]*hostHistory // by name of candidate
 }
 
-// hostHistory records the controllers that the name of a candidate led to.
+// hostHistory records the controllers that the name of a candidate has led to.
 type hostHistory struct {
 	host     string          // the controller of the last connection
-	view     string          // what that connection shows
+	view     string          // what that connection showed
 	seen     map[string]bool // all controllers so far
 	warnedAt time.Time
 }
 
-// discover makes sure that there are candidates. It discovers them again from time to time,
-// because a failed one may be gone and a better one may exist. If discovery fails, the old
-// list stays.
+// discover ensures that there are candidates. It repeats the discovery at intervals, because a failed candidate
+// may be gone and a better one may exist. If discovery fails, the old list stays.
 func (m *Mirror) discover(ctx context.Context) error {
 	r, now := &m.controllers, m.config.Now()
 	if m.config.Discover == nil || len(r.list) > 0 && !isOver(r.discoveredAt, now, rediscoverInterval) {
@@ -83,8 +82,8 @@ func (m *Mirror) discover(ctx context.Context) error {
 	return nil
 }
 
-// setControllers replaces the list. The current candidate stays if it is in the new list.
-// Otherwise selectController chooses another.
+// setControllers replaces the list. The current candidate stays current if it is in the new list. Otherwise
+// selectController chooses another one.
 func (m *Mirror) setControllers(list []Candidate) {
 	l := &m.controllers
 	used := ""
@@ -97,8 +96,7 @@ func (m *Mirror) setControllers(list []Candidate) {
 	}
 }
 
-// joinNames lists candidates by name. It sorts them, because discovery returns equals in
-// random order.
+// joinNames lists candidates by name, sorted, because discovery returns equal candidates in random order.
 func joinNames(list []Candidate) string {
 	var all []string
 	for _, c := range list {
@@ -123,9 +121,8 @@ func (m *Mirror) candidatesFollowedLast() ([]Candidate, directory.GUID) {
 	return slices.SortedStableFunc(slices.Values(m.knownCandidates), byFollowed), m.status.InvocationID
 }
 
-// selectController selects the candidate that leads to the controller of the cursor, as far
-// as is known, because any other one costs a full pass. Without such a candidate it selects
-// the first.
+// selectController selects the candidate that leads to the controller of the cursor, because any other one
+// requires a full pass. If no such candidate is known, it selects the first.
 func (m *Mirror) selectController() {
 	l := &m.controllers
 	host := decodeCursor(m.config.Store.Directory(m.config.Name).Cursor).Host
@@ -136,11 +133,10 @@ func (m *Mirror) selectController() {
 	l.current = max(at, 0)
 }
 
-// current returns the candidate in use, or the one that is tried next.
+// current returns the candidate in use, or the next one to try.
 func (m *Mirror) current() Candidate { return m.controllers.list[m.controllers.current] }
 
-// next selects the first candidate that has not been tried. It reports whether there is
-// one.
+// next selects the first candidate that has not been tried. It reports false if there is none.
 func (l *controllerList) next(tried map[string]bool) bool {
 	at := slices.IndexFunc(l.list, func(c Candidate) bool { return !tried[c.Name] })
 	if at < 0 {
@@ -150,7 +146,7 @@ func (l *controllerList) next(tried map[string]bool) bool {
 	return true
 }
 
-// connect makes sure of a connection and reads the rootDSE.
+// connect ensures that there is a connection, and reads the rootDSE.
 func (m *Mirror) connect(ctx context.Context) (directory.Root, error) {
 	if m.source != nil {
 		return m.source.Root(ctx)
@@ -187,8 +183,8 @@ func (m *Mirror) dial(ctx context.Context) (Source, directory.Root, error) {
 	return source, root, nil
 }
 
-// recordHost records which controller the name of the current candidate led to. It reports
-// whether the cursor belongs to another controller that the same name led to before.
+// recordHost records the controller that the name of the current candidate led to. It reports whether the
+// cursor belongs to another controller that the same name has led to before.
 func (m *Mirror) recordHost(root directory.Root) (wrongHost bool) {
 	name := m.current().Name
 	c := m.controllers.hosts[name]
@@ -207,7 +203,7 @@ func (m *Mirror) recordHost(root directory.Root) (wrongHost bool) {
 
 // warnAmbiguousHost warns that a name leads to several controllers.
 func (m *Mirror) warnAmbiguousHost(name string, c *hostHistory, host string) {
-	err := fmt.Errorf("%s leads now to %s and now to %s, and each change costs a full pass; "+
+	err := fmt.Errorf("%s leads to %s or to %s, and each change costs a full pass; "+
 		"name the controllers themselves in urls, or use discover", name, c.host, host)
 	m.setWarning("url "+name, err, ambiguousHostWarning)
 	if now := m.config.Now(); isOver(c.warnedAt, now, time.Hour) {

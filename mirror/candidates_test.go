@@ -14,7 +14,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// dns is a Discover that a test controls.
+// dns is a Discover function that a test controls.
 type dns struct {
 	list  []Candidate
 	err   error
@@ -53,14 +53,14 @@ func TestDiscoveredControllers(t *testing.T) {
 	if got := w.mirror.Status().Warnings; len(got) != 0 {
 		t.Errorf("warnings %q after DNS answered", got)
 	}
-	// While it serves, there is no discovery.
+	// There is no discovery while the controller answers.
 	asked := found.asked
 	w.advance(time.Hour)
 	w.pass(store.Incremental)
 	if found.asked != asked {
 		t.Errorf("asked %d times while the controller served", found.asked-asked)
 	}
-	// It fails and DNS fails too: the known candidates stay.
+	// If the controller and DNS both fail, the known candidates stay.
 	w.server.Down()
 	found.list, found.err = nil, directory.ErrUnreachable
 	for range 3 { // at most once a minute
@@ -85,7 +85,7 @@ func TestDiscoveredControllers(t *testing.T) {
 	w.wantEqual()
 }
 
-// An incomplete list is used if there is no better one.
+// TestPartlyDiscovered checks that an incomplete list is used if there is no better one.
 func TestPartlyDiscovered(t *testing.T) {
 	var found dns
 	w := newWorld(t, func(w *world, c *Config) {
@@ -104,7 +104,7 @@ func TestPartlyDiscovered(t *testing.T) {
 	}
 }
 
-// A restart does not change the controller.
+// TestControllerIsKeptOverARestart checks that a restart does not change the controller.
 func TestControllerIsKeptOverARestart(t *testing.T) {
 	var d2 *adsim.Directory
 	var second *adsim.Server
@@ -132,7 +132,7 @@ func TestControllerIsKeptOverARestart(t *testing.T) {
 	}
 }
 
-// roundRobin leads to one of several servers, to the next one each time.
+// roundRobin returns a candidate that leads to each of several servers in turn.
 func (w *world) roundRobin(servers ...*adsim.Server) Candidate {
 	var all []Candidate
 	for _, s := range servers {
@@ -162,8 +162,8 @@ func TestNameThatLeadsToDifferentControllers(t *testing.T) {
 	}
 	d2.Restore(w.d.Snapshot())
 	d2.NewInvocationID()
-	// The connection is lost and the name leads to the other one: it is dialed again until
-	// it leads to the followed one, and no full pass is needed.
+	// The connection is lost, and the name leads to the other controller. It is dialed again until it leads to
+	// the followed one, so no full pass is needed.
 	w.server.CutConnections()
 	if info := w.pass(store.Incremental); info.Controller != "dc1.corp.example" || second.Stats().Connections != 1 {
 		t.Errorf("%+v after %d connections to the other controller", info, second.Stats().Connections)
@@ -173,10 +173,10 @@ func TestNameThatLeadsToDifferentControllers(t *testing.T) {
 		!strings.Contains(got[0], "dc2.corp.example") || !strings.Contains(got[0], "ldaps://corp.example:636") {
 		t.Errorf("warnings %q", got)
 	}
-	// The followed one is gone: the other one is used.
+	// The followed controller is gone, so the other one is used.
 	w.server.Down()
 	r := w.mirror.Pass(t.Context(), false)
-	if r.Err != nil { // it was the turn of the other one
+	if r.Err != nil { // the name led to the other controller
 		r = w.mirror.Pass(t.Context(), false)
 	}
 	if r.Err != nil || r.Info.Controller != "dc2.corp.example" {

@@ -10,23 +10,23 @@ import (
 
 // changesMode is how a full pass reads changes between the pages of another read.
 //
-// Active Directory keeps the positions of ten paged searches for each connection
-// (MaxResultSetsPerConn). A server that keeps one, or for a short time only, loses the position of
-// the full read when changes are read, each time. The pass is then repeated in the next mode.
+// Active Directory keeps the positions of ten paged searches per connection (MaxResultSetsPerConn). A server
+// that keeps only one, or keeps it only briefly, loses the position of the full read each time changes are
+// read. The pass is then repeated in the next mode.
 type changesMode int
 
 const (
 	changesOnSameConn   changesMode = iota // on the connection of the pass
-	changesOnSecondConn                    // on a connection of their own
-	changesAtEnd                           // not at all, only after the last page
+	changesOnSecondConn                    // on a connection of its own
+	changesAtEnd                           // only after the last page
 )
 
 func (c changesMode) String() string {
 	return [...]string{"on the same connection", "on a second connection", "at the end of a full pass"}[c]
 }
 
-// lostByChanges reports whether a pass failed because changes were read between its pages. It
-// sets the mode for the next one, which lasts as long as the mirror.
+// lostByChanges reports whether a pass failed because changes were read between its pages. If so, it selects
+// the next mode, which stays in effect as long as the mirror exists.
 func (r *passRun) lostByChanges(err error) bool {
 	m := r.m
 	if !errors.Is(err, directory.ErrLostCookie) || !r.betweenPages || m.changesMode == changesAtEnd {
@@ -38,7 +38,7 @@ func (r *passRun) lostByChanges(err error) bool {
 	return true
 }
 
-// readChangesIfDue reads the changes if it is time to, between two pages of another read.
+// readChangesIfDue reads the changes between two pages of another read, if they are due.
 func (r *passRun) readChangesIfDue(ctx context.Context) error {
 	mode := r.m.changesMode
 	if mode == changesAtEnd || r.atEndOnly || !r.changesDue() {
@@ -51,10 +51,10 @@ func (r *passRun) readChangesIfDue(ctx context.Context) error {
 	return r.readChangesBeside(ctx)
 }
 
-// readChangesBeside reads the changes over the second connection. If that fails, the pass goes on
+// readChangesBeside reads the changes over the second connection. If that connection fails, the pass continues
 // without it.
 func (r *passRun) readChangesBeside(ctx context.Context) error {
-	var failed error // of the pass itself
+	var failed error // error of the pass itself
 	err := r.openSecond(ctx)
 	if err == nil {
 		err = r.readConcurrentChanges(ctx, r.second, func(read []directory.Object) error {
@@ -72,7 +72,7 @@ func (r *passRun) readChangesBeside(ctx context.Context) error {
 	return nil
 }
 
-// openSecond makes sure of the second connection. It has to lead to the same database.
+// openSecond ensures that there is a second connection. It must lead to the same database.
 func (r *passRun) openSecond(ctx context.Context) error {
 	if r.second != nil {
 		return nil

@@ -12,15 +12,14 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// TestReadingChangesLosesThePosition checks that full passes complete at controllers that lose
-// the position of the full read when changes are read between its pages: on the same connection,
-// if a second one is possible or not, or on any connection. As far as possible, additions take
-// effect during the pass nevertheless.
+// TestReadingChangesLosesThePosition checks controllers that lose the position of the full read when changes
+// are read between its pages: on the same connection, with or without a second one, or on any connection. Full
+// passes must complete and, as far as possible, additions must take effect during the pass.
 func TestReadingChangesLosesThePosition(t *testing.T) {
 	for _, c := range []struct {
 		name    string
-		single  bool // the controller keeps one position for each connection
-		any     bool // it loses the position whatever connection reads changes
+		single  bool // the controller keeps one position per connection
+		any     bool // the controller loses the position whichever connection reads changes
 		noDial  bool // no second connection is possible
 		another bool // a second connection leads to another database
 		early   bool // the addition is known before the end of the pass
@@ -64,7 +63,7 @@ func TestReadingChangesLosesThePosition(t *testing.T) {
 				if kind == "required" {
 					w.d.NewInvocationID()
 				}
-				added, early := 0, false // in the last attempt
+				added, early := 0, false // counts of the last attempt
 				w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
 					if s.Scope == 2 && c.any && strings.Contains(s.Filter, "uSNChanged") {
 						w.server.LoseCookies(1)

@@ -10,11 +10,11 @@ import (
 	"rcpt-milter/store"
 )
 
-// Rules define which objects of a directory are recipients. A change of a rule changes the
-// fingerprint and so leads to a full pass.
+// Rules define which objects of a directory are recipients. A change of a rule changes the fingerprint, which
+// leads to a full pass.
 type Rules struct {
-	// Attributes hold the addresses; nil means proxyAddresses and mail. The index records
-	// the first attribute that contains an address.
+	// Attributes are the attributes with addresses; nil means proxyAddresses and mail. The index records the
+	// first attribute that has an address.
 	Attributes []string
 	// Bases are the subtrees whose objects count; empty means all.
 	Bases []string
@@ -25,25 +25,21 @@ type Rules struct {
 	InternalOnly bool
 	// OmitSystem omits system mailboxes (systemTypes).
 	OmitSystem bool
-	// OmitDisabled omits disabled accounts, except those of mailboxes whose accounts are
-	// always disabled (disabledTypes).
+	// OmitDisabled omits disabled accounts, except those of mailboxes whose accounts are always disabled
+	// (disabledTypes).
 	OmitDisabled bool
 	// Published means that the objects come from the stream of a hub, which has applied its own
 	// rules: an object owns exactly the addresses that it shows. The other rules have no effect.
 	Published bool
 }
 
-// recipientClasses are the classes whose objects may own addresses, the most specific
-// first. inetOrgPerson is a kind of user.
-var recipientClasses = []string{"publicfolder", "msexchdynamicdistributionlist", "group", "contact", "user"}
+var (
+	recipientClasses = directory.RecipientClasses()
+	containerClasses = directory.ContainerClasses() // watched: moving one moves the unchanged objects below it
+)
 
-// containerClasses are watched, because moving a container moves the objects below it
-// without changing them.
-var containerClasses = []string{"organizationalunit", "container"}
-
-// classify returns what an object owns. It is a pure function and the only definition of a
-// recipient. An object that is no recipient owns nothing. This tells the store when an
-// object stops being one.
+// classify returns what an object owns. It is a pure function, and the only definition of a recipient. An
+// object that is not a recipient owns nothing, which tells the store when an object stops being one.
 func classify(o directory.Object, rules Rules) store.Object {
 	out := store.Object{GUID: storeGUID(o.GUID), Class: classOf(&o), DN: o.DN, USN: o.USN}
 	if o.Deleted {
@@ -83,7 +79,7 @@ func addValue(o *store.Object, attribute string, v directory.Value, internalOnly
 
 func isRecipient(o *directory.Object, rules Rules) bool {
 	switch {
-	case o.ManagedService || o.HasClass("computer"):
+	case o.ManagedService:
 		return false
 	case !slices.ContainsFunc(recipientClasses, o.HasClass):
 		return false
@@ -101,7 +97,7 @@ func isContainer(o *directory.Object) bool {
 	return slices.ContainsFunc(containerClasses, o.HasClass)
 }
 
-// classOf returns the class that an administrator would name.
+// classOf returns the class as an administrator would name it.
 func classOf(o *directory.Object) string {
 	for _, class := range slices.Concat(recipientClasses, containerClasses) {
 		if o.HasClass(class) {
@@ -126,12 +122,12 @@ func (r Rules) attributes() []string {
 	return lower
 }
 
-// addressForm is increased when the same directory values begin to mean other addresses.
-// Each index is then read again in full.
-const addressForm = 3
+// addressForm is incremented when the same directory values start to mean other addresses. Each index is then
+// read again in full.
+const addressForm = 4
 
-// publishedForm is increased when this program reads messages of a stream that it could not read
-// before. Each index of a stream is then read again in full.
+// publishedForm is incremented when this program can read stream messages that it could not read before. Each
+// index of a stream is then read again in full.
 const publishedForm = 1
 
 // fingerprint identifies a set of rules.
@@ -144,7 +140,7 @@ func (r Rules) fingerprint() string {
 		r.InternalOnly, r.OmitSystem, r.OmitDisabled, recipientClasses)
 }
 
-// foldedDNs makes lists of names comparable.
+// foldedDNs returns DNs in comparable form.
 func foldedDNs(list []string) []string {
 	folded := make([]string, len(list))
 	for i, dn := range list {
@@ -154,13 +150,12 @@ func foldedDNs(list []string) []string {
 	return folded
 }
 
-// inScope reports whether objects of this name count: they are in the bases and not
-// excluded.
+// inScope reports whether an object with this DN counts: it is in the bases and not excluded.
 func (r Rules) inScope(dn string) bool {
 	return inBases(dn, r.Bases) && (len(r.Exclude) == 0 || !inBases(dn, r.Exclude))
 }
 
-// scopeBorders returns the subtrees at whose tops objects begin or stop to count.
+// scopeBorders returns the tops of the subtrees at which the scope begins or ends.
 func (r Rules) scopeBorders() []string { return slices.Concat(r.Bases, r.Exclude) }
 
 // inBases reports whether a name is one of the bases or below one.
@@ -175,12 +170,11 @@ func inBases(dn string, bases []string) bool {
 	})
 }
 
-// foldDN makes names comparable: in lower case, with one form of escaping, and without the
-// spaces that people write after commas and around equal signs. RFC 4514 has no such
-// spaces. Escaped ones stay.
+// foldDN returns a DN in comparable form: in lower case, with uniform escaping, and without the spaces that
+// people write after commas and around equal signs. RFC 4514 has no such spaces. Escaped spaces stay.
 func foldDN(dn string) string {
 	var out strings.Builder
-	escaped, skip := false, true // skip: spaces here have no meaning
+	escaped, skip := false, true // skip: unescaped spaces here have no meaning
 	for _, r := range strings.ToLower(unescapeDN(dn)) {
 		switch {
 		case escaped:
@@ -204,8 +198,8 @@ func foldDN(dn string) string {
 	return strings.TrimRight(out.String(), " ")
 }
 
-// unescapeDN removes escapes that a name does not need: bytes in hexadecimal, and
-// characters that need no escape at their position (RFC 4514 section 2.4).
+// unescapeDN removes unnecessary escapes from a DN: hexadecimal bytes, and escapes of characters that need none
+// at their position (RFC 4514 section 2.4).
 func unescapeDN(dn string) string {
 	if !strings.Contains(dn, `\`) {
 		return dn

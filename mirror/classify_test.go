@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,7 +37,7 @@ func TestClassify(t *testing.T) {
 		name     string
 		object   directory.Object
 		rules    Rules
-		want     string // addresses, "!" before restricted ones
+		want     string // addresses; a leading "!" marks an internal-only one
 		unparsed int
 	}{
 		{name: "all SMTP values, and mail",
@@ -62,9 +63,7 @@ func TestClassify(t *testing.T) {
 		{name: "public folder", object: in(class("top", "publicfolder"), "smtp:a@x.test"), want: "a@x.test"},
 		{name: "dynamic list", object: in(class("top", "msexchbaseclass", "msexchdynamicdistributionlist"),
 			"smtp:a@x.test"), want: "a@x.test"},
-		{name: "computer", object: in(class("top", "person", "organizationalperson", "user", "computer"),
-			"smtp:a@x.test")},
-		{name: "managed service account",
+		{name: "computer or managed service account",
 			object: in(func(o *directory.Object) { o.ManagedService = true }, "smtp:a@x.test")},
 		{name: "organizational unit", object: in(class("top", "organizationalunit"), "smtp:a@x.test")},
 		{name: "printer", object: in(class("top", "leaf", "connectionpoint", "printqueue"), "smtp:a@x.test")},
@@ -153,7 +152,7 @@ func TestFoldDN(t *testing.T) {
 		{`OU=R\2cD\2C,DC=x`, `ou=r\,d\,,dc=x`},
 		{`OU=M\C3\BCnchen,DC=x`, `ou=münchen,dc=x`},
 		{`OU=a\=b\#c,DC=x`, `ou=a=b#c,dc=x`},
-		{`CN=back\\2C,DC=x`, `cn=back\\2c,dc=x`}, // a backslash, and 2C
+		{`CN=back\\2C,DC=x`, `cn=back\\2c,dc=x`}, // a backslash followed by 2C
 		{`CN=Doe\0ADEL:1,DC=x`, `cn=doe\0adel:1,dc=x`},
 		{`CN=cut\`, `cn=cut\`},
 		{`CN=cut\2`, `cn=cut2`},
@@ -186,5 +185,21 @@ func TestFingerprint(t *testing.T) {
 	a, b := Rules{Bases: []string{"OU=a,DC=x", "OU=b,DC=x"}}, Rules{Bases: []string{"ou=B, dc=X", "OU=A,DC=x"}}
 	if a.fingerprint() != b.fingerprint() {
 		t.Error("order and spelling of bases change the fingerprint")
+	}
+}
+
+// TestClassesThatAreRead: a class that the directory reads is a recipient or a container, and no other
+// class is, because objects of others never arrive.
+func TestClassesThatAreRead(t *testing.T) {
+	for _, class := range slices.Concat(directory.RecipientClasses(), directory.ContainerClasses()) {
+		t.Run(class, func(t *testing.T) {
+			o := directory.Object{GUID: directory.GUID{1}, Classes: []string{"top", class}}
+			if classOf(&o) != class || class != strings.ToLower(class) {
+				t.Errorf("class %q, want %q", classOf(&o), class)
+			}
+			if recipient, container := isRecipient(&o, Rules{}), isContainer(&o); recipient == container {
+				t.Errorf("recipient %t, container %t", recipient, container)
+			}
+		})
 	}
 }

@@ -14,9 +14,9 @@ import (
 )
 
 var (
-	// ErrCompareRunning means that a comparison of this directory is already running.
+	// ErrCompareRunning reports that a comparison of this directory is already running.
 	ErrCompareRunning = errors.New("a comparison of this directory is already running")
-	// ErrNoFullPass means that there is no index yet to compare a directory with.
+	// ErrNoFullPass reports that there is no index yet to compare a directory with.
 	ErrNoFullPass = errors.New("the directory has not been read in full yet")
 )
 
@@ -25,26 +25,25 @@ var errContainersMoved = errors.New("an organizational unit or container changed
 	"so objects below it may have been read under their old names; compare again")
 
 const (
-	// maxSuspects is the number of differing objects that are kept in memory. More are only
-	// counted.
+	// maxSuspects limits the differing objects that are kept in memory. Further ones are only counted.
 	maxSuspects = 100_000
 
-	// maxRechecks is how often differences are checked again.
+	// maxRechecks limits how often differences are checked again.
 	maxRechecks = 5
 
-	// maxRereads is how often everything is read again because a container moved.
+	// maxRereads limits how often everything is read again because a container moved.
 	maxRereads = 2
 )
 
 // Comparison is the result of comparing the index with a directory.
 type Comparison struct {
-	Controller string // the one that was read
-	Followed   bool   // the mirror follows this controller; another one may lag behind it or be ahead
-	USN        uint64 // its highest USN
-	Objects    int    // objects that own an address there
-	Addresses  int    // addresses of these objects, counted for each object
+	Controller string // the controller that was read
+	Followed   bool   // the mirror follows this controller; any other one may be behind it or ahead of it
+	USN        uint64 // highest USN of this controller
+	Objects    int    // objects in the directory that own addresses
+	Addresses  int    // addresses of these objects, counted once per object
 	Differs    int    // objects that differ between index and directory
-	Unlisted   int    // those of them that were only counted, because there are too many
+	Unlisted   int    // objects among Differs that were only counted, because there are too many
 	Unsettled  error  // why differences could not be checked again after a pass; nil if they were
 }
 
@@ -85,15 +84,15 @@ type comparison struct {
 	result   Comparison
 
 	objectsRead     int
-	owners          map[store.GUID]int32 // objects that own addresses, and the number of their addresses
+	owners          map[store.GUID]int32 // addresses per object that owns any
 	suspects        map[store.GUID]*suspect
 	unlisted        map[store.GUID]bool   // suspects beyond maxSuspects
-	containerNames  map[store.GUID]string // by container
-	startUSN        uint64                // highest USN of the controller before everything was read
-	containersMoved bool                  // a container changed while the rest was read
+	containerNames  map[store.GUID]string // by GUID of the container
+	startUSN        uint64                // highest USN of the controller before the first read
+	containersMoved bool                  // a container changed during the read
 }
 
-// connect takes the domain controller that the mirror follows, or another one that answers.
+// connect connects to the domain controller that the mirror follows, or to another one that answers.
 func (c *comparison) connect(ctx context.Context) error {
 	candidates, err := runBetweenPasses(ctx, c.m, func() ([]Candidate, error) {
 		if len(c.m.controllers.list) == 0 {
@@ -130,8 +129,8 @@ func (c *comparison) connect(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// checkSource reads the rootDSE of a connection, and fails if the connection does not show
-// what the index holds.
+// checkSource reads the rootDSE of a connection. It fails if the connection shows another part of the directory
+// than the index has.
 func (c *comparison) checkSource(ctx context.Context, source Source) (err error) {
 	if c.root, err = source.Root(ctx); err != nil {
 		return err
@@ -143,9 +142,9 @@ func (c *comparison) checkSource(ctx context.Context, source Source) (err error)
 	return nil
 }
 
-// readAll reads all live objects, then the changes since, then the objects that only the
-// index has. If a container moved while it was read, objects below it may have been read
-// under their old names, so everything is read again.
+// readAll reads all live objects, then the changes since, and then the objects that only the index has. If a
+// container moved during the read, objects below it may have been read under their old DNs, so readAll reads
+// everything again.
 func (c *comparison) readAll(ctx context.Context) error {
 	if err := checkBases(ctx, c.source, c.m.config.Rules.Bases); err != nil {
 		return err
@@ -175,7 +174,7 @@ func (c *comparison) readAll(ctx context.Context) error {
 	return c.sweep(ctx)
 }
 
-// catchUp reads the changes since the last rootDSE, and the rootDSE again.
+// catchUp reads the changes since the last rootDSE, and a new rootDSE.
 func (c *comparison) catchUp(ctx context.Context) error {
 	since := c.root.HighestCommittedUSN
 	root, err := c.source.Root(ctx)
@@ -207,14 +206,13 @@ func (c *comparison) page(objects []directory.Object) error {
 	return nil
 }
 
-// moved reports whether objects below a container may have been read under their old names,
-// or not at all.
+// moved reports whether objects below a container may have been read under their old DNs, or not at all.
 func (c *comparison) moved(o store.Object, isNew bool) bool {
 	name, known := c.containerNames[o.GUID]
 	return len(c.m.config.Rules.scopeBorders()) > 0 || known && name != o.DN || !known && !isNew
 }
 
-// sweep finds what only the index has.
+// sweep finds objects that only the index has.
 func (c *comparison) sweep(ctx context.Context) error {
 	visited := 0
 	return c.m.config.Store.Owners(c.m.config.Name, func(a address.Address, guid store.GUID, recorded bool) error {
@@ -248,13 +246,13 @@ func (c *comparison) sweep(ctx context.Context) error {
 
 // suspect is an object that differs between index and directory.
 type suspect struct {
-	read           store.Object      // in the directory; no addresses: missing there, or owns nothing
-	extraAddresses []address.Address // attributed to it by lookups, but missing in its record
+	read           store.Object      // as in the directory; without addresses if it is missing or owns nothing
+	extraAddresses []address.Address // lookups attribute them to the object, but its record lacks them
 	differences    []Difference      // as of the last check
 	stable         bool              // unchanged between two checks with a pass between them
 }
 
-// examine keeps an object if it differs, and drops it otherwise.
+// examine keeps an object if it differs, and otherwise drops it.
 func (c *comparison) examine(s *suspect) error {
 	before := c.suspects[s.read.GUID]
 	if before != nil {
@@ -275,7 +273,7 @@ func (c *comparison) examine(s *suspect) error {
 	return nil
 }
 
-// compareStored compares an object with its present record in the store.
+// compareStored compares an object with its current record in the store.
 func (c *comparison) compareStored(s *suspect) ([]Difference, error) {
 	name := c.m.config.Name
 	stored, err := c.m.config.Store.Stored(name, s.read.GUID, s.extraAddresses...)
@@ -285,8 +283,8 @@ func (c *comparison) compareStored(s *suspect) ([]Difference, error) {
 	return compareObject(s.read, stored, c.m.config.Store.Directory(name), c.m.config.Now()), nil
 }
 
-// recheckUntilStable checks the differences again until they no longer change, each time
-// after a pass of the mirror and after reading the changes.
+// recheckUntilStable checks the differences again until they no longer change. Before each check, it waits for
+// a pass of the mirror and reads the changes.
 func (c *comparison) recheckUntilStable(ctx context.Context) error {
 	c.containersMoved = false
 	for range maxRechecks {
@@ -313,7 +311,7 @@ func (c *comparison) recheckUntilStable(ctx context.Context) error {
 	return nil
 }
 
-// recheck checks all suspects again, and reports whether none changed.
+// recheck checks all suspects again. It reports whether none has changed.
 func (c *comparison) recheck() (settled bool, err error) {
 	settled = true
 	for guid, s := range c.suspects {
@@ -332,7 +330,7 @@ func (c *comparison) recheck() (settled bool, err error) {
 	return settled, nil
 }
 
-// report passes the differences to a function, ordered by address.
+// report calls a function with each difference, ordered by address.
 func (c *comparison) report(report func(Difference) error) error {
 	if c.containersMoved && c.result.Unsettled == nil {
 		c.result.Unsettled = errContainersMoved

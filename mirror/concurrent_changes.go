@@ -9,22 +9,22 @@ import (
 	"time"
 
 	"rcpt-milter/directory"
-	"rcpt-milter/policy"
+	"rcpt-milter/internal/clock"
 )
 
-// changeTracker tracks the changes that happen while a full pass reads.
+// changeTracker tracks the changes that occur while a full pass reads.
 type changeTracker struct {
-	readUpTo        uint64                    // USN up to which changes were read
+	readUpTo        uint64                    // USN up to which changes have been read
 	readAt          time.Time                 // time of that read
 	readTook        time.Duration             // duration of that read
-	readingChanges  bool                      // such a read is running
-	betweenPages    bool                      // changes were read between pages
-	atEndOnly       bool                      // the second connection failed, see changesMode
-	movedContainers map[directory.GUID]string // names of containers whose objects must be read again
+	readingChanges  bool                      // such a read is in progress
+	betweenPages    bool                      // changes have been read between pages
+	atEndOnly       bool                      // the second connection has failed, see changesMode
+	movedContainers map[directory.GUID]string // DNs of containers whose objects must be read again
 }
 
-// startTracking returns the state at the start of a full pass. A pass that continues from
-// the cursor reads the changes since the cursor, any other pass those since its start.
+// startTracking returns the state at the start of a full pass. A pass that continues from the cursor reads the
+// changes since the cursor; any other pass reads the changes since its start.
 func (r *passRun) startTracking(before cursor) changeTracker {
 	tracker := changeTracker{readUpTo: r.root.HighestCommittedUSN, readAt: r.m.config.Now()}
 	tracker.movedContainers = map[directory.GUID]string{}
@@ -34,8 +34,8 @@ func (r *passRun) startTracking(before cursor) changeTracker {
 	return tracker
 }
 
-// pageHandler returns a function that applies a page, and then reads the changes if they
-// are due. Additions therefore take effect about as soon as without the full pass.
+// pageHandler returns a function that applies a page and then reads the changes, if they are due. Additions
+// therefore take effect about as early as without the full pass.
 func (r *passRun) pageHandler(ctx context.Context) func([]directory.Object) error {
 	return func(read []directory.Object) error {
 		if err := r.applyPage(read); err != nil {
@@ -45,10 +45,10 @@ func (r *passRun) pageHandler(ctx context.Context) func([]directory.Object) erro
 	}
 }
 
-// changesDue reports whether it is time to read the changes: after Poll, or sooner after a
-// notification. It limits the share of time that this takes.
+// changesDue reports whether the changes should be read now: after Poll, or earlier after a notification. It
+// limits the share of time spent on that.
 func (r *passRun) changesDue() bool {
-	age, known := policy.Elapsed(r.readAt, r.m.config.Now())
+	age, known := clock.Elapsed(r.readAt, r.m.config.Now())
 	if !known {
 		return true
 	}
@@ -69,8 +69,8 @@ func (r *passRun) changesDue() bool {
 	}
 }
 
-// readConcurrentChanges reads the changes since the last read over a connection. They count as
-// unsettled: additions take effect at once, losses are left to the next pass.
+// readConcurrentChanges reads the changes since the last such read over a connection. They count as unsettled:
+// additions take effect at once, and losses are left to the next pass.
 func (r *passRun) readConcurrentChanges(
 	ctx context.Context, source Source, page func([]directory.Object) error,
 ) error {
@@ -80,7 +80,7 @@ func (r *passRun) readConcurrentChanges(
 		return err
 	}
 	if root.InvocationID != r.root.InvocationID || root.HighestCommittedUSN < r.readUpTo {
-		return fmt.Errorf("%w: the database of %s was exchanged while it was read",
+		return fmt.Errorf("%w: the database of %s was replaced while it was read",
 			directory.ErrProtocol, root.DNSHostName)
 	}
 	r.readingChanges = true
@@ -89,23 +89,23 @@ func (r *passRun) readConcurrentChanges(
 		return err
 	}
 	r.readUpTo, r.readAt = root.HighestCommittedUSN, m.config.Now()
-	r.readTook, _ = policy.Elapsed(began, r.readAt)
+	r.readTook, _ = clock.Elapsed(began, r.readAt)
 	m.updateStatus(func(s *Status) { s.HighestUSN = root.HighestCommittedUSN })
-	if r.continues {
-		covered := began.Add(-root.Age).Round(0) // wall time, as that of the passes in the store
+	if r.continues && !m.changesHidden {
+		covered := began.Add(-root.Age).Round(0) // wall time, like the times of passes in the store
 		m.coveredUntil.Store(&covered)
 	}
 	return nil
 }
 
-// maxMoveRounds is how often a full pass reads the objects below moved containers again,
-// because other containers moved in the meantime.
+// maxMoveRounds limits how often a full pass reads the objects below moved containers again because further
+// containers have moved meanwhile.
 const maxMoveRounds = 3
 
-// readUntilStable reads the changes up to the end of a full pass. A controller may read its
-// objects in the order of their names. If a container moves across the present position,
-// the objects below it are skipped or were read under their old names, and their uSNChanged
-// does not change. They are read again where they are now.
+// readUntilStable reads the changes up to the end of a full pass. A controller may read objects in the order of
+// their DNs. If a container moves past the current position, the objects below it are skipped, or have been
+// read under their old DNs, and their uSNChanged does not change. readUntilStable reads these objects again at
+// their new location.
 func (r *passRun) readUntilStable(ctx context.Context) error {
 	for round := 0; ; round++ {
 		if err := r.readConcurrentChanges(ctx, r.m.source, r.applyPage); err != nil {

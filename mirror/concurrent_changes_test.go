@@ -13,8 +13,8 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// TestAdditionDuringAFullPass checks that an addition during a full pass takes effect
-// within about Poll, whatever the reason of the pass and the position of the object.
+// TestAdditionDuringAFullPass checks that an addition during a full pass takes effect within about Poll, for
+// every reason of the pass and every position of the object.
 func TestAdditionDuringAFullPass(t *testing.T) {
 	for name, prepare := range map[string]func(w *world){
 		"the first one": func(*world) {},
@@ -46,7 +46,7 @@ func TestAdditionDuringAFullPass(t *testing.T) {
 				w.set(users[1], "u1@corp.example", "desk@corp.example")
 				prepare(w)
 				w.mirror.debounce = 0
-				late := 0 // the page before which all additions were known
+				late := 0 // page before which all additions were known
 				w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
 					if !onlyFull(s) {
 						return
@@ -87,8 +87,7 @@ func TestAdditionDuringAFullPass(t *testing.T) {
 	}
 }
 
-// TestLossesWaitDuringAFullPass checks that losses during a full pass are left to the next
-// pass.
+// TestLossesWaitDuringAFullPass checks that losses during a full pass are left to the next pass.
 func TestLossesWaitDuringAFullPass(t *testing.T) {
 	w := newWorld(t, nil)
 	var users []adsim.GUID
@@ -114,9 +113,9 @@ func TestLossesWaitDuringAFullPass(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestLongFullPassStaysFresh checks that a due or requested full pass may take longer than
-// stale_after: additions are read during the pass, so unknown recipients may be rejected. A
-// required full pass has no cursor to continue from.
+// TestLongFullPassStaysFresh checks that a due or requested full pass may take longer than stale_after.
+// Additions are read during the pass, so unknown recipients may be rejected. A full pass that is required has
+// no cursor to continue from.
 func TestLongFullPassStaysFresh(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -158,7 +157,7 @@ func TestLongFullPassStaysFresh(t *testing.T) {
 			w.server.SetFaults(adsim.Faults{})
 			w.pass(store.Incremental)
 			w.wantState(Fresh)
-			w.advance(-2 * time.Hour) // the time of the earlier read is in the future now
+			w.advance(-2 * time.Hour) // the time of the earlier read is now in the future
 			w.pass(store.Full)
 			w.wantState(Fresh)
 		})
@@ -214,8 +213,8 @@ func TestDatabaseExchangedDuringAFullPass(t *testing.T) {
 	}
 }
 
-// TestChangesDoNotTakeOver checks that reading changes between the pages takes no more time
-// than the pages, however short Poll is.
+// TestChangesDoNotTakeOver checks that reading changes between pages takes no longer than reading the pages,
+// however short Poll is.
 func TestChangesDoNotTakeOver(t *testing.T) {
 	changes, pages := 0, 0
 	w := newWorld(t, func(_ *world, c *Config) { c.Poll = time.Nanosecond })

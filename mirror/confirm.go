@@ -17,22 +17,21 @@ import (
 	"rcpt-milter/store"
 )
 
-// Errors of Confirm. Both mean that there is no answer.
+// Errors of Confirm. Each means that there is no answer.
 var (
-	// ErrOverBudget means that PerSecond allows no further search now.
+	// ErrOverBudget reports that PerSecond permits no search at the moment.
 	ErrOverBudget = errors.New("the budget of searches is used up")
-	// ErrUnanswered means that no directory answered in time, or that there is no
-	// connection.
+	// ErrUnanswered reports that no directory answered in time, or that there is no connection.
 	ErrUnanswered = errors.New("no directory answers")
 )
 
 const (
-	// missTTL and hitTTL limit how long an answer is cached. A cached miss keeps repeated
-	// requests for one address away from the directory; the index takes about as long to
-	// learn a new address. hitTTL limits a hit while no pass succeeds. The first good pass
-	// that began after a hit ends it earlier: the index knows the address now, or the address
-	// was removed, or the followed controller lags behind, and only another search can tell.
-	// Without an answer to that search the hit still counts, until hitTTL is over.
+	// missTTL and hitTTL limit how long an answer is cached. A cached miss keeps repeated requests for one
+	// address away from the directory; the index takes about as long to receive a new address. hitTTL limits a
+	// hit as long as no pass succeeds. The first good pass that started after the hit ends it earlier, because
+	// one of three things is true: the index has the address now, the address was removed, or the followed
+	// controller lags behind. Only another search can tell. If that search gets no answer, the hit counts again
+	// until hitTTL has elapsed.
 	missTTL = 5 * time.Second
 	hitTTL  = 30 * time.Second
 
@@ -43,36 +42,35 @@ const (
 // ConfirmConfig configures a Confirmer.
 type ConfirmConfig struct {
 	Directories []ConfirmDirectory // at least one
-	Timeout     time.Duration      // of one answer; must be positive
-	PerSecond   float64            // searches a second; must be positive
+	Timeout     time.Duration      // limit of one answer; must be positive
+	PerSecond   float64            // searches per second; must be positive
 
-	Counters *ConfirmCounters // kept over a reload; nil means new ones
-	// Previous is the Confirmer that this one replaces. Its connections stay if the
-	// directory and the timeout are the same. It may be nil.
+	Counters *ConfirmCounters // survives reloads; nil means new counters
+	// Previous is the Confirmer that this one replaces. Its connections are reused if directory and timeout are
+	// the same. It may be nil.
 	Previous *Confirmer
 
-	Now func() time.Time // nil: time.Now
+	Now func() time.Time // nil means time.Now
 }
 
-// ConfirmDirectory is a directory that answers requests.
+// ConfirmDirectory is a directory that confirms addresses.
 type ConfirmDirectory struct {
 	Mirror *Mirror
-	// MayOwn reports whether the directory may own addresses in a canonical domain; nil
-	// means all.
+	// MayOwn reports whether the directory may own addresses in a canonical domain. Nil means all domains.
 	MayOwn func(domain string) bool
 }
 
-// ConfirmResult is the answer for an address. The zero value means that no object has it.
+// ConfirmResult is the result for an address. The zero value means that no object has it.
 type ConfirmResult struct {
 	Known        bool
-	InternalOnly bool // Known, and every owner accepts inside senders only
+	InternalOnly bool // every owner accepts only mail from inside senders; implies Known
 }
 
-// Confirmer asks the directories for an address that the index does not know, over
-// connections that Run keeps. It limits the load on them: a number of searches a second,
-// one search for all concurrent callers with the same address, answers cached for some
-// seconds, and no search while a controller fails. A caller waits at most for the timeout,
-// and not at all without a connection. All methods may be called concurrently.
+// Confirmer searches the directories for addresses that the index does not have, over connections that Run
+// maintains. It limits their load: it limits searches per second, shares one search among all concurrent
+// callers with the same address, caches answers for some seconds, and does not search while a controller fails.
+// A caller waits at most for the timeout, and does not wait if there is no connection. All methods are safe for
+// concurrent use.
 type Confirmer struct {
 	config   ConfirmConfig
 	workers  []*confirmWorker // in the order of the directories
@@ -90,25 +88,25 @@ type cachedResult struct {
 }
 
 // ConfirmCounts are the numbers of answers since the start.
-type ConfirmCounts struct {
+type ConfirmCounts struct { // at least one owner
 	Found      int64 // at least one owner
 	NotFound   int64 // no owner
-	Remembered int64 // either of these, from the cache or from another caller's search
-	OverBudget int64 // no search, because of the budget
+	Remembered int64 // found or not found, from the cache or from the search of another caller
+	OverBudget int64 // no search because of the budget
 	Unanswered int64 // no answer, or no connection
 }
 
-// ConfirmCounters count answers, for one Confirmer or for several that replace each other.
-// The zero value is ready. All methods may be called concurrently.
+// ConfirmCounters counts answers, for one Confirmer or for several that replace each other. The zero value is
+// ready to use. All methods are safe for concurrent use.
 type ConfirmCounters struct{ found, notFound, remembered, overBudget, unanswered atomic.Int64 }
 
-// Counts returns the present values.
+// Counts returns the current values.
 func (c *ConfirmCounters) Counts() ConfirmCounts {
 	return ConfirmCounts{Found: c.found.Load(), NotFound: c.notFound.Load(), Remembered: c.remembered.Load(),
 		OverBudget: c.overBudget.Load(), Unanswered: c.unanswered.Load()}
 }
 
-// NewConfirmer validates the configuration. It starts nothing.
+// NewConfirmer validates a configuration and returns a Confirmer for it. It starts nothing.
 func NewConfirmer(config ConfirmConfig) (*Confirmer, error) {
 	switch {
 	case len(config.Directories) == 0:
@@ -133,8 +131,8 @@ func NewConfirmer(config ConfirmConfig) (*Confirmer, error) {
 	return c, nil
 }
 
-// workerFor returns the worker of this Confirmer for a directory, or a new one if there is
-// none with the same timeout.
+// workerFor returns this Confirmer's worker for a directory. If there is none with the same timeout, it returns
+// a new one.
 func (c *Confirmer) workerFor(m *Mirror, timeout time.Duration) *confirmWorker {
 	if c != nil {
 		for _, a := range c.workers {
@@ -146,7 +144,7 @@ func (c *Confirmer) workerFor(m *Mirror, timeout time.Duration) *confirmWorker {
 	return newConfirmWorker(m, timeout)
 }
 
-// Runners returns what keeps the connections, to be run by a Group instead of Run.
+// Runners returns the parts that maintain the connections. Run them in a Group instead of calling Run.
 func (c *Confirmer) Runners() []Runner {
 	if c == nil {
 		return nil
@@ -158,7 +156,7 @@ func (c *Confirmer) Runners() []Runner {
 	return all
 }
 
-// Run keeps a connection to a controller of each directory until ctx ends, and returns nil.
+// Run maintains a connection to a controller of each directory until ctx ends. It then returns nil.
 func (c *Confirmer) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	for _, a := range c.workers {
@@ -171,7 +169,7 @@ func (c *Confirmer) Run(ctx context.Context) error {
 // Counts returns the numbers of answers.
 func (c *Confirmer) Counts() ConfirmCounts { return c.counters.Counts() }
 
-// Status describes the connection of each directory, in their order.
+// Status returns the state of each directory's connection, in the order of the directories.
 func (c *Confirmer) Status() []ConfirmStatus {
 	var all []ConfirmStatus
 	for _, a := range c.workers {
@@ -180,16 +178,15 @@ func (c *Confirmer) Status() []ConfirmStatus {
 	return all
 }
 
-// Confirm asks every directory that may own the address for an object that has exactly this
-// address. It asks for a suspect client only while half of the budget is left for others.
-// An error means that there is no answer: ErrOverBudget, ErrUnanswered, or the error of
-// ctx.
+// Confirm searches every directory that may own the address for an object with exactly this address. For a
+// suspect client, it searches only while half of the budget remains for others. An error means that there is no
+// answer: ErrOverBudget, ErrUnanswered, or the error of ctx.
 func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (ConfirmResult, error) {
 	if found, ok := c.cached(a); ok {
 		c.counters.remembered.Add(1)
 		return found, nil
 	}
-	own := false // this call searches; false: it waits for the search of another one
+	own := false // true if this call searches, false if it waits for another caller's search
 	answer, err, _ := c.inFlight.Do(a.String(), func() (any, error) {
 		own = true
 		return c.search(ctx, a, suspect)
@@ -216,7 +213,7 @@ func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool
 	return answer.(ConfirmResult), nil
 }
 
-// search asks the directories and waits for their answers.
+// search queries the directories and waits for their answers.
 func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool) (ConfirmResult, error) {
 	workers := c.workersFor(a.Domain())
 	if len(workers) == 0 {
@@ -228,14 +225,14 @@ func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool)
 	if !c.takeBudget(suspect) {
 		return ConfirmResult{}, ErrOverBudget
 	}
-	// Other callers may wait for this search when the first one leaves.
+	// Other callers may wait for this search even if the first one leaves.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.config.Timeout)
 	defer cancel()
 	found, err := askAll(ctx, workers, a)
 	if err == nil {
 		c.cacheResult(a, found)
 	} else if found.Known {
-		err = nil // one owner is enough
+		err = nil // one owner is sufficient
 	}
 	return found, err
 }
@@ -260,7 +257,7 @@ func anyConnected(workers []*confirmWorker) bool {
 	return false
 }
 
-// takeBudget takes one search from the budget, and reports whether there was one.
+// takeBudget takes one search from the budget. It reports false if the budget is exhausted.
 func (c *Confirmer) takeBudget(suspect bool) bool {
 	now := c.config.Now()
 	if suspect && c.limit.TokensAt(now)-1 < float64(c.limit.Burst())/2 {
@@ -269,8 +266,8 @@ func (c *Confirmer) takeBudget(suspect bool) bool {
 	return c.limit.AllowN(now, 1)
 }
 
-// askAll sends one request to several directories at once. An owner that accepts mail from
-// all senders is enough; any other result needs all answers.
+// askAll sends a request to several directories at once. An owner that accepts mail from all senders is
+// sufficient; any other result requires all answers.
 func askAll(ctx context.Context, workers []*confirmWorker, a address.Address) (ConfirmResult, error) {
 	deadline, _ := ctx.Deadline()
 	answers := make(chan confirmReply, len(workers))
@@ -305,8 +302,8 @@ func (f ConfirmResult) merge(g ConfirmResult) ConfirmResult {
 	return ConfirmResult{Known: true, InternalOnly: f.InternalOnly && g.InternalOnly}
 }
 
-// ownership compares the found object with the address again, because Active Directory
-// ignores more differences than our canonical form.
+// ownership compares the found object with the address again, because Active Directory ignores more differences
+// than our canonical form does.
 func ownership(o store.Object, a address.Address) ConfirmResult {
 	var found ConfirmResult
 	for _, own := range o.Addresses {
@@ -317,9 +314,9 @@ func ownership(o store.Object, a address.Address) ConfirmResult {
 	return found
 }
 
-// cached returns an answer that saves a search. An internal-only recipient saves one for as long
-// as an address without an owner: otherwise the time of a second answer would tell outside
-// senders which of them exists.
+// cached returns an answer that makes a search unnecessary. An internal-only recipient is cached for the same
+// time as an address without an owner. Otherwise, the time of a second answer would reveal to outside senders
+// which of them exists.
 func (c *Confirmer) cached(a address.Address) (ConfirmResult, bool) {
 	r, ok := c.unexpired(a)
 	switch {
@@ -336,7 +333,7 @@ func (c *Confirmer) cached(a address.Address) (ConfirmResult, bool) {
 	return r.result, true
 }
 
-// unexpired returns an answer whose time is not over.
+// unexpired returns a cached answer that has not expired.
 func (c *Confirmer) unexpired(a address.Address) (cachedResult, bool) {
 	c.mu.Lock()
 	r, ok := c.cache[a]
@@ -344,8 +341,7 @@ func (c *Confirmer) unexpired(a address.Address) (cachedResult, bool) {
 	return r, ok && c.config.Now().Before(r.expires)
 }
 
-// passedSince reports whether a directory that may own a domain completed a pass that began
-// after a time.
+// passedSince reports whether a directory that may own a domain has completed a pass that started after a time.
 func (c *Confirmer) passedSince(at time.Time, domain string) bool {
 	return slices.ContainsFunc(c.workersFor(domain), func(w *confirmWorker) bool {
 		_, good := w.m.State()
@@ -367,8 +363,7 @@ func (c *Confirmer) cacheResult(a address.Address, found ConfirmResult) {
 	c.cache[a] = cachedResult{found, now, now.Add(lasts)}
 }
 
-// evict makes room in the cache. It removes expired answers, and any others if none has
-// expired.
+// evict makes room in the cache. It removes expired answers, or arbitrary ones if none has expired.
 func (c *Confirmer) evict(now time.Time) {
 	for a, r := range c.cache {
 		if !now.Before(r.expires) {

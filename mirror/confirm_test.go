@@ -39,11 +39,11 @@ func TestConfirm(t *testing.T) {
 	for text, want := range map[string]ConfirmResult{
 		"neu@corp.example":      yes,
 		"NEU.mann@Corp.Example": yes,
-		"ann@corp.example":      yes, // the first controller has it too
+		"ann@corp.example":      yes, // also at the first controller
 		"rené@corp.example":     yes,
-		"*@corp.example":        yes, // a legal address of an object
+		"*@corp.example":        yes, // a valid address of an object
 		"room@corp.example":     yes, // disabled, as rooms are
-		"both@corp.example":     yes, // one of its owners accepts mail from outside
+		"both@corp.example":     yes, // one of its owners accepts mail from outside senders
 		"board@corp.example":    restricted,
 
 		"rene@corp.example":       {}, // found, and another one
@@ -75,7 +75,7 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
-// The followed controller is asked if no other one answers.
+// TestConfirmAtTheOneFollowed checks that the followed controller is queried if no other one answers.
 func TestConfirmAtTheOneFollowed(t *testing.T) {
 	for name, change := range map[string]func(*confirming, *Config){
 		"the only one":    func(c *confirming, m *Config) { m.Candidates = m.Candidates[:1] },
@@ -95,8 +95,8 @@ func TestConfirmAtTheOneFollowed(t *testing.T) {
 	}
 }
 
-// After the mirror has changed to the controller that is asked, the other one is asked as
-// soon as it answers.
+// TestConfirmGoesElsewhere checks a mirror that switches to the controller that is being queried. The other
+// controller is then queried as soon as it answers.
 func TestConfirmGoesElsewhere(t *testing.T) {
 	c := newConfirming(t, nil)
 	c.workers[0].fallbackInterval = time.Millisecond
@@ -116,7 +116,7 @@ func TestConfirmGoesElsewhere(t *testing.T) {
 	}
 }
 
-// Concurrent and repeated requests for one address cost one search.
+// TestConfirmRemembers checks that concurrent and repeated requests for one address cost one search.
 func TestConfirmRemembers(t *testing.T) {
 	c := newConfirming(t, nil)
 	c.newUser("Neu", "smtp:neu@corp.example")
@@ -154,9 +154,9 @@ func TestConfirmRemembers(t *testing.T) {
 	}
 }
 
-// TestConfirmedUntilNextPass checks that a hit is cached until the first good pass that
-// began after it, and that the directory is asked again then: the address may be removed,
-// or the followed controller may not have it yet.
+// TestConfirmedUntilNextPass checks that a hit is cached until the first good pass that started after it. The
+// directory is then queried again, because the address may be removed, or the followed controller may not have
+// it yet.
 func TestConfirmedUntilNextPass(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -188,9 +188,9 @@ func TestConfirmedUntilNextPass(t *testing.T) {
 	}
 }
 
-// TestConfirmedWithoutAnswer checks that a hit which a pass ended still counts, until it
-// expires, if the directory cannot be asked again: the followed controller may lag behind, and
-// a recipient that was just accepted must not get 550.
+// TestConfirmedWithoutAnswer checks that a hit that a pass has ended still counts until it expires, if the
+// directory cannot be queried again. The followed controller may lag behind, and a recipient that was just
+// accepted must not get 550.
 func TestConfirmedWithoutAnswer(t *testing.T) {
 	w := newConfirming(t, func(c *confirming, m *Config, cc *ConfirmConfig) {
 		cc.PerSecond = 2
@@ -202,7 +202,7 @@ func TestConfirmedWithoutAnswer(t *testing.T) {
 	w.start()
 	w.want("neu@corp.example", ConfirmResult{Known: true})
 	w.advance(time.Second)
-	w.pass(store.Incremental) // of the controller that lags behind
+	w.pass(store.Incremental) // from the controller that lags behind
 	w.want("guess1@corp.example", ConfirmResult{})
 	w.want("guess2@corp.example", ConfirmResult{})
 	w.wantError("guess3@corp.example", ErrOverBudget)
@@ -234,7 +234,7 @@ func TestConfirmerConfig(t *testing.T) {
 	}
 }
 
-// scriptedSource is a source that only answers Find and Root.
+// scriptedSource is a source that answers only Find and Root.
 type scriptedSource struct {
 	Source
 	objects []directory.Object
@@ -256,8 +256,8 @@ func (scriptedSource) Root(context.Context) (directory.Root, error) {
 
 func (scriptedSource) Close() error { return nil }
 
-// TestConfirmInSeveralDirectories asks only the directories that may own the domain. An
-// owner in one of them is enough; a negative answer needs all of them.
+// TestConfirmInSeveralDirectories checks that only directories that may own the domain are queried. An owner in
+// one of them is sufficient; a negative answer needs all of them.
 func TestConfirmInSeveralDirectories(t *testing.T) {
 	owner := func(restricted bool) scriptedSource {
 		return scriptedSource{objects: []directory.Object{{Classes: []string{"user"}, DN: "CN=x",
@@ -269,7 +269,7 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 	yes, restricted := ConfirmResult{Known: true}, ConfirmResult{Known: true, InternalOnly: true}
 	for _, c := range []struct {
 		name          string
-		domain        string // that the second directory may own
+		domain        string // domain that the second directory may own
 		first, second scriptedSource
 		want          ConfirmResult
 		err           error
@@ -308,7 +308,7 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 			done := make(chan error)
 			go func() { done <- confirmer.Run(ctx) }()
 			for _, a := range confirmer.workers {
-				for !a.connected.Load() { // a moment
+				for !a.connected.Load() { // takes a moment
 					runtime.Gosched()
 				}
 			}
@@ -327,8 +327,8 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 	}
 }
 
-// TestConfirmCachesInternalOnlyAsMisses checks that questions for an internal-only recipient cost
-// as many searches as those for an unknown one, at any time, with passes and without.
+// TestConfirmCachesInternalOnlyAsMisses checks that requests for an internal-only recipient cost as many
+// searches as those for an unknown one, at any time, with and without passes.
 func TestConfirmCachesInternalOnlyAsMisses(t *testing.T) {
 	c := newConfirming(t, func(_ *confirming, m *Config, _ *ConfirmConfig) { m.Rules = Rules{InternalOnly: true} })
 	c.new(adsim.Group, "CN=Board,"+people, adsim.Attrs{"proxyAddresses": {"smtp:board@corp.example"},

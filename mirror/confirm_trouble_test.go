@@ -17,8 +17,8 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// Many recipients at once cost no more searches than the budget, and each address one. The
-// clock stands still, so the budget does not grow.
+// TestConfirmBudget checks that many recipients at once cost no more searches than the budget permits, and one
+// search per address. The clock stands still, so the budget does not grow.
 func TestConfirmBudget(t *testing.T) {
 	c := newConfirming(t, func(c *confirming, m *Config, cc *ConfirmConfig) {
 		cc.PerSecond = 5
@@ -54,14 +54,14 @@ func TestConfirmBudget(t *testing.T) {
 	if over.Load() == 0 || c.Counts().OverBudget != over.Load() {
 		t.Errorf("%d were over the budget, %d counted", over.Load(), c.Counts().OverBudget)
 	}
-	c.want("neu@corp.example", ConfirmResult{Known: true}) // cached, so it costs nothing
+	c.want("neu@corp.example", ConfirmResult{Known: true}) // cached, so it needs no budget
 	c.wantError("new@corp.example", ErrOverBudget)
 	c.advance(200 * time.Millisecond)
 	c.want("new@corp.example", ConfirmResult{})
 	c.wantError("more@corp.example", ErrOverBudget)
 }
 
-// Suspect clients leave half of the budget to others.
+// TestConfirmSuspects checks that suspect clients leave half of the budget to others.
 func TestConfirmSuspects(t *testing.T) {
 	c := newConfirming(t, func(c *confirming, m *Config, cc *ConfirmConfig) {
 		cc.PerSecond = 6
@@ -88,8 +88,8 @@ func TestConfirmSuspects(t *testing.T) {
 	c.wantError("late@corp.example", ErrOverBudget)
 }
 
-// If a controller fails in any way, the index decides alone, soon without a delay. The
-// controller is asked again after it has recovered.
+// TestConfirmWithoutAnswer checks that the index alone decides if a controller fails in any way, after a while
+// without delay. The controller is queried again after it has recovered.
 func TestConfirmWithoutAnswer(t *testing.T) {
 	const longest = 200 * time.Millisecond // none of these failures ends by itself
 	for name, f := range map[string]adsim.Faults{
@@ -115,7 +115,7 @@ func TestConfirmWithoutAnswer(t *testing.T) {
 				m.Candidates = m.Candidates[1:]
 				cc.Timeout = longest
 			})
-			// The mirror follows this one too, so it keeps working.
+			// The mirror also follows this controller, so it works again.
 			c.user("Neu", "neu@corp.example")
 			c.newUser("Neu", "smtp:neu@corp.example")
 			c.start()
@@ -146,7 +146,8 @@ func TestConfirmWithoutAnswer(t *testing.T) {
 	}
 }
 
-// A lost connection is replaced, and the request that found it lost is answered.
+// TestConfirmOverALostConnection checks that a lost connection is replaced, and that the request that detected
+// the loss is answered.
 func TestConfirmOverALostConnection(t *testing.T) {
 	c := newConfirming(t, nil)
 	c.newUser("Neu", "smtp:neu@corp.example")
@@ -159,7 +160,8 @@ func TestConfirmOverALostConnection(t *testing.T) {
 	}
 }
 
-// An idle connection is used regularly, so its loss is noticed before the next request.
+// TestConfirmKeepsTheConnection checks that an idle connection is used regularly, so its loss is detected
+// before the next request.
 func TestConfirmKeepsTheConnection(t *testing.T) {
 	c := newConfirming(t, nil)
 	c.workers[0].keepAlive = time.Millisecond
@@ -170,7 +172,8 @@ func TestConfirmKeepsTheConnection(t *testing.T) {
 	c.want("nobody@corp.example", ConfirmResult{})
 }
 
-// Wrong credentials are tried once, and not before the mirror could bind with them.
+// TestConfirmDoesNotLockTheAccount checks that wrong credentials are tried only once, and not before the mirror
+// has bound with them.
 func TestConfirmDoesNotLockTheAccount(t *testing.T) {
 	var secret atomic.Pointer[string]
 	c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) {
@@ -226,8 +229,8 @@ func TestConfirmWaitsForTheMirror(t *testing.T) {
 	}
 }
 
-// TestConfirmEnds checks that no caller waits for a directory that cannot be asked, and
-// that no goroutines are left behind.
+// TestConfirmEnds checks that no caller waits for a directory that cannot be queried, and that no goroutines
+// are left behind.
 func TestConfirmEnds(t *testing.T) {
 	before := runtime.NumGoroutine()
 	w := newWorld(t, nil)

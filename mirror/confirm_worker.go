@@ -16,26 +16,25 @@ import (
 )
 
 const (
-	// confirmQueue is the number of requests that wait while the connection is busy.
+	// confirmQueue limits the requests that wait while the connection is busy.
 	confirmQueue = 64
 
-	// keepAliveInterval is how often an idle connection is used. Controllers close idle
-	// connections after 15 minutes, firewalls sooner, and a lost connection shows only in
-	// use.
+	// keepAliveInterval is the interval at which an idle connection is used. Controllers close idle connections
+	// after 15 minutes, and firewalls do so earlier. A lost connection is detected only when it is used.
 	keepAliveInterval = time.Minute
 
-	// fallbackInterval is how long the followed controller is asked if no other one
-	// answered, before the others are tried again.
+	// fallbackInterval is how long the worker uses the followed controller, if no other one answered, before it
+	// tries the others again.
 	fallbackInterval = 15 * time.Minute
 )
 
-// errBetterController means that another controller should be asked from now on.
+// errBetterController reports that another controller is preferred from now on.
 var errBetterController = errors.New("another controller is preferred")
 
-// confirmRequest asks for one address.
+// confirmRequest is a request to search for one address.
 type confirmRequest struct {
 	address  address.Address
-	deadline time.Time         // the caller stops waiting then
+	deadline time.Time         // when the caller stops waiting
 	reply    chan confirmReply // has room for the reply
 }
 
@@ -47,30 +46,30 @@ type confirmReply struct {
 	err    error
 }
 
-// confirmWorker keeps a connection to one controller of a directory. It prefers a
-// controller that the mirror does not follow, because that one may already have changes
-// that the followed one lacks. It connects in the background, never for a request.
+// confirmWorker maintains a connection to one controller of a directory. It prefers a controller that the
+// mirror does not follow, which may already have changes that the followed one lacks. It connects in the
+// background, never on behalf of a request.
 type confirmWorker struct {
 	m         *Mirror
 	timeout   time.Duration
 	requests  chan confirmRequest
-	connected atomic.Bool // reports whether there is a connection
+	connected atomic.Bool // whether there is a connection
 
 	keepAlive, fallbackInterval time.Duration // the constants, unless a test changes them
 
-	// Used by the goroutine of run only.
-	failures *backoff.ExponentialBackOff // since the last answer
-	retry    *confirmRequest             // its connection was lost; it is sent again over a new one
+	// The following fields are used only by the goroutine of run.
+	failures *backoff.ExponentialBackOff // failures since the last answer
+	retry    *confirmRequest             // request whose connection was lost; sent again over the next one
 
 	mu     sync.Mutex // guards status
 	status ConfirmStatus
 }
 
-// ConfirmStatus describes the connection that confirms addresses of one directory.
+// ConfirmStatus is the state of the connection that confirms addresses in one directory.
 type ConfirmStatus struct {
 	Directory  string
 	Controller string // DNS name; empty without a connection
-	Followed   bool   // it is the controller that the mirror follows, because no other one answers
+	Followed   bool   // the controller is the one that the mirror follows, because no other one answers
 	LastError  error  // why there is no connection
 }
 
@@ -93,8 +92,8 @@ func (w *confirmWorker) updateStatus(change func(*ConfirmStatus)) {
 	change(&w.status)
 }
 
-// enqueue hands a request to the worker. It never blocks: without a connection, or with a
-// full queue, it replies at once with ErrUnanswered.
+// enqueue passes a request to the worker. It never blocks: if there is no connection, or if the queue is full,
+// it replies at once with ErrUnanswered.
 func (w *confirmWorker) enqueue(q confirmRequest) {
 	err := ErrUnanswered
 	if w.connected.Load() {
@@ -108,16 +107,15 @@ func (w *confirmWorker) enqueue(q confirmRequest) {
 	q.reply <- confirmReply{err: err}
 }
 
-// Run makes a confirmWorker a Runner.
+// Run implements Runner.
 func (w *confirmWorker) Run(ctx context.Context) error {
 	w.run(ctx)
 	return nil
 }
 
-// run connects and answers until ctx ends. After a failure it waits, longer each time until
-// an answer arrives, so a failing controller costs few requests. It starts after a
-// controller has accepted the credentials: trying wrong ones over two connections at once
-// would soon lock the account.
+// run connects and answers until ctx ends. After a failure it pauses, and the pauses grow until an answer
+// arrives, so a failing controller costs few requests. It starts only after a controller has accepted the
+// credentials, because trying wrong ones over two connections would soon lock the account.
 func (w *confirmWorker) run(ctx context.Context) {
 	select {
 	case <-w.m.reached:
@@ -186,8 +184,7 @@ func (w *confirmWorker) serve(ctx context.Context) error {
 	return err
 }
 
-// checkController returns errBetterController if the mirror now follows this controller and
-// there are others.
+// checkController returns errBetterController if the mirror now follows this controller and there are others.
 func (w *confirmWorker) checkController(c *confirmConn) error {
 	candidates, followed := w.m.candidatesFollowedLast()
 	c.followed = c.root.InvocationID == followed
@@ -198,16 +195,16 @@ func (w *confirmWorker) checkController(c *confirmConn) error {
 	return nil
 }
 
-// confirmConn is a connection and the controller that it leads to.
+// confirmConn is a connection with the controller that it leads to.
 type confirmConn struct {
 	source   Source
 	root     directory.Root
 	followed bool // the mirror follows this controller
 }
 
-// connect takes the first controller that answers and that the mirror does not follow, or
-// the followed one if no other answers. It identifies a controller by its rootDSE, because
-// several names may lead to one controller.
+// connect connects to the first controller that answers and that the mirror does not follow. If there is none,
+// it connects to the followed one. It identifies controllers by their rootDSE, because several names may lead
+// to one controller.
 func (w *confirmWorker) connect(ctx context.Context) (confirmConn, error) {
 	candidates, followed := w.m.candidatesFollowedLast()
 	var failed []error
@@ -280,8 +277,8 @@ func (w *confirmWorker) disconnect(c confirmConn) {
 	}
 }
 
-// handle searches for one address. After an error the connection is not used again. If the
-// connection was lost, the request is kept and sent over the next one, if there is time.
+// handle searches for one address. After an error, the connection must not be used again. If the connection was
+// lost, handle keeps the request, which is sent over the next connection if there is time.
 func (w *confirmWorker) handle(ctx context.Context, source Source, q confirmRequest) error {
 	if q.expired() {
 		q.reply <- confirmReply{err: ErrUnanswered}
@@ -331,7 +328,7 @@ func (w *confirmWorker) find(ctx context.Context, source Source, q confirmReques
 	return found, nil
 }
 
-// ping uses the connection. This keeps it open and detects a lost one.
+// ping uses the connection, which keeps it open and detects its loss.
 func (w *confirmWorker) ping(ctx context.Context, source Source) error {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()

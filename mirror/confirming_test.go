@@ -14,8 +14,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// forAnswer is the longest time that a test waits for an event. A test that passes never
-// waits that long.
+// forAnswer limits how long a test waits for an event. A test that passes never waits that long.
 const forAnswer = 20 * time.Second
 
 // messageLog sends the messages of a log to a channel.
@@ -143,8 +142,7 @@ func (c *confirming) wantError(text string, want error) {
 	}
 }
 
-// watch counts the searches for an address at a server. It replaces the faults of the
-// server.
+// watch counts the searches for an address at a server. It replaces the faults of the server.
 func watch(s *adsim.Server, f adsim.Faults) *atomic.Int64 {
 	var n atomic.Int64
 	f.BeforePage = func(search adsim.Search) {

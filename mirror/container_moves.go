@@ -15,8 +15,8 @@ func (r *passRun) checkMoves(read []directory.Object, objects []store.Object) er
 	return r.checkContainerMoves(objects)
 }
 
-// checkContainerMoves ends an incremental pass that saw a container cross the border of the
-// bases or of an excluded subtree, because the objects below it do not show the move.
+// checkContainerMoves ends an incremental pass in which a container crossed the border of the bases or of an
+// excluded subtree, because the objects below the container do not show the move.
 func (r *passRun) checkContainerMoves(objects []store.Object) error {
 	rules := r.m.config.Rules
 	if len(rules.scopeBorders()) == 0 {
@@ -43,14 +43,14 @@ func (r *passRun) checkContainerMoves(objects []store.Object) error {
 	return nil
 }
 
-// crosses reports whether a container moved into or out of scope, or moved together with a
-// border of the scope.
+// crosses reports whether a container moved into or out of the scope, or moved together with a border of the
+// scope.
 func crosses(move store.Move, rules Rules) bool {
 	borders := rules.scopeBorders()
 	return rules.inScope(move.From) != rules.inScope(move.To) || above(move.From, borders) || above(move.To, borders)
 }
 
-// above reports whether a container is one of the subtrees or above one.
+// above reports whether a container is the top of one of the subtrees, or above it.
 func above(dn string, subtrees []string) bool {
 	return slices.ContainsFunc(subtrees, func(subtree string) bool { return inBases(subtree, []string{dn}) })
 }
@@ -60,10 +60,9 @@ func touches(dn string, rules Rules) bool {
 	return rules.inScope(dn) || above(dn, rules.scopeBorders())
 }
 
-// recordMoves records the containers of a page of a full pass whose objects must be read
-// again: objects that changed since the pass began and have a new name, and changed
-// containers that are not known to be new. It must run before the page is applied, because
-// the old name is the stored one.
+// recordMoves records the containers in a page of a full pass whose objects must be read again. These are
+// objects that changed since the pass started and have a new DN, and changed containers that are not known to
+// be new. recordMoves must run before the page is applied, because it compares with the stored DN.
 func (r *passRun) recordMoves(read []directory.Object, objects []store.Object) error {
 	rules := r.m.config.Rules
 	for i, o := range objects {
@@ -88,9 +87,9 @@ func (r *passRun) recordMoves(read []directory.Object, objects []store.Object) e
 	return nil
 }
 
-// mayHaveMoved reports whether a changed container whose stored name is equal or missing
-// may have moved nevertheless: it may have returned, or not have been read yet. Objects
-// below a new container are new themselves, or show their own move.
+// mayHaveMoved reports whether a changed container may have moved although its stored DN is equal or missing:
+// it may have moved back, or may not have been read yet. Objects below a new container are new themselves, or
+// show their own move.
 func (r *passRun) mayHaveMoved(o directory.Object, name string) bool {
 	isNew := o.Created > r.root.HighestCommittedUSN
 	return name == "" && !isNew || name != "" && r.readingChanges

@@ -28,7 +28,7 @@ func TestMoveAcrossABase(t *testing.T) {
 	w.pass(store.Incremental)
 }
 
-// TestMoveWithinTheBases needs no full pass, because nothing enters or leaves the scope.
+// TestMoveWithinTheBases checks that no full pass is needed if nothing enters or leaves the scope.
 func TestMoveWithinTheBases(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people, "ou=left, dc=corp, dc=example"} })
 	w.add(adsim.OU, "OU=Sales,"+people)
@@ -47,14 +47,14 @@ func TestMoveWithinTheBases(t *testing.T) {
 	w.wantKnown("bob@corp.example")
 }
 
-// TestMoveDuringAFullPass: objects in an OU were read at its old place before it moved, and
-// do not appear again.
+// TestMoveDuringAFullPass moves an OU after its objects were read at the old location. They do not appear
+// again.
 func TestMoveDuringAFullPass(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		first  bool   // the first pass, so the OU is unknown
+		first  bool   // it is the first pass, so the OU is not known
 		page   int    // the OU moves before this page
-		parent string // of the OU before
+		parent string // original parent of the OU
 	}{
 		{"in, after it was read", false, 4, "OU=Left,DC=corp,DC=example"},
 		{"in, after it was read, at first", true, 4, "OU=Left,DC=corp,DC=example"},
@@ -92,8 +92,8 @@ func TestMoveDuringAFullPass(t *testing.T) {
 	}
 }
 
-// TestMovesWithoutEnd checks that a full pass during which containers never stop moving
-// fails and keeps the known addresses.
+// TestMovesWithoutEnd checks that a full pass during which containers keep moving fails and keeps the known
+// addresses.
 func TestMovesWithoutEnd(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { c.Rules.Bases = []string{people} })
 	sales := w.add(adsim.OU, "OU=Sales,"+people)

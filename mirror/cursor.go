@@ -10,46 +10,60 @@ import (
 	"rcpt-milter/store"
 )
 
-// cursor is how far a directory has been read, and in which database. Update sequence
-// numbers have no meaning in another database (MS-ADTS 3.1.1.1.9).
+// cursor records how far a directory has been read, and in which database. Update sequence numbers are
+// meaningless in any other database (MS-ADTS 3.1.1.1.9).
 type cursor struct {
 	InvocationID directory.GUID `json:"invocation_id"`
 	USN          uint64         `json:"usn"`
 	Host         string         `json:"host"`
-	// Epoch counts how often a database was set back without a new invocationId, as by a
-	// restored disk image, or was read in another view.
+	// Epoch counts how often the database was set back without a new invocationId, for example by a restored disk
+	// image, or was read in another view.
 	Epoch int `json:"epoch,omitempty"`
-	// Highest is the last known highest USN of the controller if it is above USN: a full
-	// pass has read the changes up to it. Zero means USN.
+	// Highest is the highest known USN of the controller, if it exceeds USN: a full pass has read the changes up
+	// to it. Zero means USN.
 	Highest uint64 `json:"highest,omitempty"`
-	// DeletedHidden means that passes since the last full one could not see deleted
-	// objects, so there may be tombstones below USN.
+	// DeletedHidden means that passes since the last full one could not see deleted objects, so there may be
+	// unread tombstones below USN.
 	DeletedHidden bool `json:"blind,omitempty"`
-	// AgeUnknown means that since the last full pass an incremental one followed a pass of
-	// unknown age, so deletions may be too old to be seen.
+	// AgeUnknown means that an incremental pass since the last full one followed a pass of unknown age, so
+	// deletions may be too old to be visible.
 	AgeUnknown bool `json:"age_unknown,omitempty"`
-	// Context is the naming context that was read; empty in cursors of an early version.
+	// Context is the naming context that was read. It is empty in cursors of early versions.
 	Context string `json:"context,omitempty"`
-	// View and Account determine what the connection could see; empty if unknown, and in
-	// cursors of an early version.
+	// Hosts are the configured names by which Context was read, the last one first. It is empty in cursors of early
+	// versions.
+	Hosts []string `json:"hosts,omitempty"`
+	// View and Account determine what the connection could see. They are empty if unknown, and in cursors of
+	// early versions.
 	View    string `json:"view,omitempty"`
 	Account string `json:"account,omitempty"`
+	// Clock is the local clock to which the times in the store belong.
+	Clock localClock `json:"clock,omitzero"`
 	// Age is the Age of the rootDSE.
 	Age time.Duration `json:"age,omitempty"`
-	// Term is that of the rootDSE, see directory.Root.
+	// Term is the Term of the rootDSE; see directory.Root.
 	Term string `json:"term,omitempty"`
 	// Differs means that the index was found to differ from what a hub publishes.
 	Differs bool `json:"differs,omitempty"`
-	// AsOf is when the directory was as the index shows it, by the local clock, and Former are the streams
-	// that were followed before, the last one first. Both are zero for a controller.
+	// AsOf is the local time for which the index shows the directory. Former are the streams that were followed
+	// before, most recent first. Both are zero for a controller.
 	AsOf   time.Time        `json:"as_of,omitzero"`
 	Former []directory.GUID `json:"former,omitempty"`
+	// Begun is what the passes since have read a part of; zero means nothing.
+	Begun beginning `json:"begun,omitzero"`
+}
+
+// beginning is the part of a stream that a pass without an end has read. Its additions are in the index.
+type beginning struct {
+	InvocationID directory.GUID `json:"invocation_id"`
+	USN          uint64         `json:"usn"` // up to which it may have read
+	AsOf         time.Time      `json:"as_of,omitzero"`
 }
 
 func (c cursor) encode() ([]byte, error) { return json.Marshal(c) }
 
-// decodeCursor reads the output of encode. A missing or unreadable cursor gives the zero
-// value, which leads to a full pass.
+// decodeCursor decodes the output of encode. For a missing or unreadable cursor, it returns the zero value,
+// which leads to a full pass.
 func decodeCursor(b []byte) cursor {
 	var c cursor
 	if json.Unmarshal(b, &c) != nil {
@@ -58,7 +72,7 @@ func decodeCursor(b []byte) cursor {
 	return c
 }
 
-// database identifies the copy of the directory that the cursor belongs to, in its view.
+// database identifies the copy of the directory that the cursor belongs to, including the view.
 func (c cursor) database() string {
 	name := c.InvocationID.String()
 	if c.Epoch > 0 {
@@ -70,8 +84,8 @@ func (c cursor) database() string {
 	return name
 }
 
-// next returns the cursor after a pass that began with this rootDSE. A full pass needs no
-// tombstones, because it removes what it does not see.
+// next returns the cursor after a pass that started with this rootDSE. A full pass needs no tombstones, because
+// it removes what it does not see.
 func (c cursor) next(root directory.Root, kind store.Kind) cursor {
 	n := cursor{InvocationID: root.InvocationID, USN: root.HighestCommittedUSN, Host: root.DNSHostName,
 		Context: root.DefaultNamingContext, Age: root.Age, Term: root.Term,

@@ -28,8 +28,8 @@ func TestCursorOfADatabaseSetBack(t *testing.T) {
 	}
 }
 
-// TestSetBackBelowWhatWasRead: a full pass reads changes beyond its cursor. A database that
-// is set back to a point in between no longer shows those changes.
+// TestSetBackBelowWhatWasRead sets a database back to a point after the cursor. A full pass reads changes
+// beyond its cursor, and the database no longer shows all of them.
 func TestSetBackBelowWhatWasRead(t *testing.T) {
 	w := newWorld(t, nil)
 	for i := range 6 {
@@ -52,7 +52,7 @@ func TestSetBackBelowWhatWasRead(t *testing.T) {
 	if info := w.pass(store.Full); info.Why != reasonSetBack {
 		t.Errorf("full pass because %q", info.Why)
 	}
-	if !w.knows("late@corp.example") { // a partner may have it
+	if !w.knows("late@corp.example") { // another controller may have it
 		t.Error("addresses of the lost database are removed at once")
 	}
 	w.advance(4 * time.Hour)

@@ -8,19 +8,18 @@ import (
 )
 
 const (
-	// clockStep is the resolution of a controller's time.
+	// clockStep is the resolution of a controller's clock.
 	clockStep = time.Second
 
-	// clockSkew is the largest difference between the clocks of two controllers of a
-	// forest. Beyond the five minutes of Kerberos (MS-KILE 3.3.1, clock skew) they do not
-	// replicate; twice that allows for a third controller between them.
+	// clockSkew is the largest difference between the clocks of two controllers in a forest. Beyond the five
+	// minutes of Kerberos (MS-KILE 3.3.1, clock skew), they do not replicate; twice that allows for a third
+	// controller between them.
 	clockSkew = 10 * time.Minute
 )
 
-// deletionTime returns where an object was deleted, and a time after which it certainly
-// was. It uses the metadata of isDeleted, which are equal on every controller. It does not
-// use whenChanged: on Windows that is when the tombstone arrived at this controller, and
-// later changes of the tombstone advance it.
+// deletionTime returns where an object was deleted, and a time after which it was certainly deleted. It uses
+// the metadata of isDeleted, which are equal on all controllers. It does not use whenChanged: on Windows, that
+// is when the tombstone arrived at this controller, and later changes of the tombstone advance it.
 func (r *passRun) deletionTime(o directory.Object) store.Deletion {
 	if !o.Deleted || o.Deletion.Time.IsZero() {
 		return store.Deletion{}

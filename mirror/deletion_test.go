@@ -9,17 +9,16 @@ import (
 	"rcpt-milter/store"
 )
 
-// TestDeathOfWrongClocks checks that the time of a deletion is used only if the clocks can
-// have been right.
+// TestDeathOfWrongClocks checks that the time of a deletion is used only if the clocks may have been right.
 func TestDeathOfWrongClocks(t *testing.T) {
 	here, other := directory.GUID{1}, directory.GUID{2}
 	started := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
-		at    directory.GUID // where it was deleted
-		clock time.Duration  // of the controller that is read, against ours
-		age   time.Duration  // of the deletion by the clock of the controller that is read
-		read  time.Duration  // after the pass began
-		after time.Duration  // it was alive this long before the pass began; zero: unknown
+		at    directory.GUID // controller where it was deleted
+		clock time.Duration  // offset of the controller's clock from ours
+		age   time.Duration  // age of the deletion by the controller's clock
+		read  time.Duration  // time of the read after the start of the pass
+		after time.Duration  // the object was alive this long before the pass started; zero means unknown
 	}{
 		"here":                                 {here, 0, time.Hour, 0, time.Hour + clockStep},
 		"elsewhere":                            {other, 0, time.Hour, 0, time.Hour + clockStep + clockSkew},
@@ -73,8 +72,8 @@ func TestBlindToDeletions(t *testing.T) {
 	}
 }
 
-// TestSightComesBack: the passes of an account that could not see deleted objects skipped
-// their tombstones. When it can see them, a full pass is required.
+// TestSightComesBack checks an account that gains the permission to see deleted objects. Its earlier passes
+// skipped the tombstones, so a full pass is required.
 func TestSightComesBack(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example")

@@ -7,38 +7,38 @@ import (
 	"rcpt-milter/store"
 )
 
-// Difference is an address of an object on which the index and the directory disagree.
+// Difference is an address of an object on which index and directory disagree.
 type Difference struct {
 	Address   address.Address
 	GUID      store.GUID
 	DN, Class string
-	// InIndex and InDirectory report which of them has the address. If both have it, they
-	// differ in whether the object accepts inside senders only.
+	// InIndex and InDirectory report where the object has the address. If both are set, only one of them
+	// restricts it to inside senders.
 	InIndex, InDirectory bool
 	Cause                Cause
 	NotBefore            time.Time // for CauseReplication: the earliest time of the removal
 }
 
-// Cause is a reason for which the index may rightly differ from the directory. The zero
-// value means that there is none, so one of them is wrong.
+// Cause is a legitimate reason for a difference. The zero value means that there is none, so either the index
+// or the directory is wrong.
 type Cause string
 
 const (
 	CauseHeld        Cause = "held"        // the removal guard holds the removal
 	CauseReplication Cause = "replication" // the domain controller may not have the address yet
 	CausePending     Cause = "pending"     // the removal takes effect with the next pass
-	CauseChanging    Cause = "changing"    // it changed between all checks
+	CauseChanging    Cause = "changing"    // it changed between the checks
 )
 
-// compareObject compares an object as it was read with its record in the store. The store's
-// state of the directory shows which removals are held. It is a pure function.
+// compareObject compares an object as it was read with its record in the store. at is the store's state of the
+// directory, which shows the held removals. It is a pure function.
 func compareObject(read store.Object, stored store.Stored, at store.Directory, now time.Time) []Difference {
 	var all []Difference
 	base := Difference{GUID: read.GUID, DN: read.DN, Class: read.Class}
-	if len(read.Addresses) == 0 && stored.DN != "" { // where it was
+	if len(read.Addresses) == 0 && stored.DN != "" { // its last location
 		base.DN, base.Class = stored.DN, stored.Class
 	}
-	has := map[address.Address]bool{} // addresses that were read; true: internal-only
+	has := map[address.Address]bool{} // addresses that were read; the value is true if internal-only
 	for _, a := range read.Addresses {
 		if _, seen := has[a.Address]; !seen {
 			has[a.Address] = a.InternalOnly
@@ -72,8 +72,8 @@ func compareObject(read store.Object, stored store.Stored, at store.Directory, n
 	return all
 }
 
-// causeOf returns why the index still has an address that is marked for removal, or has it
-// open.
+// causeOf returns why the index still has an address that is marked for removal, or still has it without a
+// restriction.
 func causeOf(o store.StoredAddress, held bool, now time.Time) (Cause, time.Time) {
 	switch {
 	case o.NotBefore.After(now):
@@ -85,7 +85,7 @@ func causeOf(o store.StoredAddress, held bool, now time.Time) (Cause, time.Time)
 	}
 }
 
-// countDistinct returns the number of different addresses.
+// countDistinct returns the number of distinct addresses.
 func countDistinct(list []store.Owned) int {
 	if len(list) < 2 {
 		return len(list)

@@ -78,7 +78,7 @@ func TestCompareObject(t *testing.T) {
 	}
 }
 
-// heldAll returns a directory whose removals are held or not.
+// heldAll returns a directory that holds all removals, or none.
 func heldAll(held bool) (d store.Directory) {
 	if held {
 		d.Hold = "too many"
@@ -86,7 +86,7 @@ func heldAll(held bool) (d store.Directory) {
 	return d
 }
 
-// TestCompareObjectHeldByDomain: removals of a held domain wait for an approval, others for the
+// TestCompareObjectHeldByDomain checks that removals of a held domain wait for an approval, and others for the
 // next pass.
 func TestCompareObjectHeldByDomain(t *testing.T) {
 	at := store.Directory{Hold: "some", HeldDomains: []store.HeldDomain{{Domain: "held.test", Why: "too many"}}}

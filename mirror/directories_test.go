@@ -13,9 +13,8 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// twoDirectories is a domain at two controllers. The directory corp follows OU=People at
-// dc1, the directory left follows OU=Left at dc2, which receives changes when the test
-// replicates.
+// twoDirectories is a domain with two controllers. The directory corp follows OU=People at dc1. The directory
+// left follows OU=Left at dc2, which receives changes when the test replicates.
 type twoDirectories struct {
 	*world
 	d2   *adsim.Directory
@@ -61,9 +60,8 @@ func (w *twoDirectories) passLeft() store.PassInfo {
 	return r.Info
 }
 
-// TestWhatMovesBetweenTwoDirectories: an address that one of two directories loses may not
-// have reached the other yet. It stays for the replication lag, unless its object was
-// deleted.
+// TestWhatMovesBetweenTwoDirectories checks an address that one of two directories loses. The other directory
+// may not have received it yet, so it stays for the replication lag, unless its object was deleted.
 func TestWhatMovesBetweenTwoDirectories(t *testing.T) {
 	none := func(string) time.Duration { return 0 }
 	for name, c := range map[string]struct {
@@ -119,8 +117,8 @@ func TestWhatMovesBetweenTwoDirectories(t *testing.T) {
 	}
 }
 
-// TestHandedOverAlready checks that a removal waits although the other directory has the
-// address already: its owner there may be deleted before the new one is read.
+// TestHandedOverAlready checks that a removal waits even if the other directory already has the address,
+// because its owner there may be deleted before the new one is read.
 func TestHandedOverAlready(t *testing.T) {
 	w := newTwoDirectories(t, nil)
 	w.user("Bob", "bob@corp.example")
@@ -146,9 +144,8 @@ func TestHandedOverAlready(t *testing.T) {
 	w.wantKnown("ann@corp.example", "bob@corp.example", "eve@corp.example")
 }
 
-// interleave runs a pass of each directory. The pass of the second directory reads while
-// that of the first one has judged its removals but not committed them, and continues as
-// far as it can.
+// interleave runs a pass of each directory. The second pass reads after the first one has judged its removals
+// but before it has committed them, and continues as far as it can.
 func (w *twoDirectories) interleave() (first, second store.PassInfo) {
 	w.t.Helper()
 	var ended sync.WaitGroup
@@ -172,13 +169,12 @@ func (w *twoDirectories) interleave() (first, second store.PassInfo) {
 	return first, second
 }
 
-// TestTwoDirectoriesJudgeAtOnce: two directories lose, at the same moment, their parts of
-// something that must not go as a whole. The second pass is judged by the result of the
-// first.
+// TestTwoDirectoriesJudgeAtOnce lets two directories lose their parts of something at the same moment, although
+// not all of it may be removed. The second pass is judged by the result of the first.
 func TestTwoDirectoriesJudgeAtOnce(t *testing.T) {
 	canary := "boss@canary.example"
 	for name, c := range map[string]struct {
-		first, second []string // addresses that go, of corp and of left
+		first, second []string // addresses that corp and left lose
 		hold          string
 	}{
 		"half of a domain each": {
@@ -212,28 +208,30 @@ func TestTwoDirectoriesJudgeAtOnce(t *testing.T) {
 	}
 }
 
-// TestRetiredWaitsForAnotherDirectory: addresses that only a retired directory has may have
-// moved to another directory that has not read them yet.
+// TestRetiredWaitsForAnotherDirectory checks addresses that only a retired directory has. They may have moved
+// to another directory that has not read them yet.
 func TestRetiredWaitsForAnotherDirectory(t *testing.T) {
 	w := newTwoDirectories(t, nil)
 	w.user("Bob", "bob@corp.example")
 	ann := w.add(adsim.User, "CN=Ann,"+elsewhere, "ann@corp.example")
 	w.begin()
-	w.must(w.d2.Move(ann, people)) // dc1 gets it in two hours
+	w.must(w.d2.Move(ann, people)) // dc1 receives it two hours later
 	config := RetiredConfig{Name: "left", Store: w.store, Now: w.now, Log: w.config.Log,
 		HandoverLag: func(string) time.Duration { return 3 * time.Hour }}
 	r := NewRetiredDirectory(config)
 	if info := w.retirePass(r); !strings.Contains(info.Hold, "replication_lag") || info.Held != 1 {
 		t.Errorf("first pass: %+v", info)
 	}
-	for range 2 { // the second time after a restart
-		w.advance(time.Hour)
-		if info := w.retirePass(r); info.Number != 0 {
-			t.Errorf("another pass commits %+v", info)
-		}
-		w.wantKnown("ann@corp.example", "bob@corp.example")
-		r = NewRetiredDirectory(config)
+	w.advance(time.Hour)
+	if info := w.retirePass(r); info.Number != 0 {
+		t.Errorf("another pass commits %+v", info)
 	}
+	w.advance(time.Hour)
+	r = NewRetiredDirectory(config) // as after a restart
+	if info := w.retirePass(r); !strings.Contains(info.Hold, "replication_lag") {
+		t.Errorf("after a restart: %+v", info)
+	}
+	w.wantKnown("ann@corp.example", "bob@corp.example")
 	w.d.ReplicateFrom(w.d2, 0)
 	w.pass(store.Incremental)
 	if info := w.retirePass(r); info.Hold != "" || !r.Gone() {
@@ -242,7 +240,8 @@ func TestRetiredWaitsForAnotherDirectory(t *testing.T) {
 	w.wantKnown("ann@corp.example", "bob@corp.example")
 }
 
-// TestRetiredWaitsNoLonger: no other directory has read the addresses within the lag.
+// TestRetiredWaitsNoLonger checks that the addresses are removed if no other directory has read them within the
+// lag.
 func TestRetiredWaitsNoLonger(t *testing.T) {
 	w := newTwoDirectories(t, nil)
 	w.user("Bob", "bob@corp.example")
@@ -256,4 +255,91 @@ func TestRetiredWaitsNoLonger(t *testing.T) {
 		t.Errorf("after the lag: %+v", info)
 	}
 	w.wantKnown("bob@corp.example")
+}
+
+// TestRetiredWaitAfterARestart checks that the wait begins anew with each process, because the clock may have been
+// wrong in the one before.
+func TestRetiredWaitAfterARestart(t *testing.T) {
+	for name, before := range map[string]time.Duration{"right": 0, "behind": -24 * time.Hour, "ahead": 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			w := newTwoDirectories(t, nil)
+			w.user("Bob", "bob@corp.example")
+			w.add(adsim.User, "CN=Ann,"+elsewhere, "ann@corp.example")
+			w.begin()
+			ahead := before
+			config := RetiredConfig{Name: "left", Store: w.store, Log: w.config.Log,
+				Now:         func() time.Time { return w.now().Add(ahead) },
+				HandoverLag: func(string) time.Duration { return 3 * time.Hour }}
+			w.retirePass(NewRetiredDirectory(config))
+			ahead = 0
+			w.advance(retiredInterval)
+			r := NewRetiredDirectory(config)
+			w.retirePass(r)
+			w.advance(3*time.Hour - retiredInterval)
+			w.retirePass(r)
+			w.wantKnown("ann@corp.example", "bob@corp.example")
+			w.advance(retiredInterval)
+			w.retirePass(r)
+			if w.wantKnown("bob@corp.example"); !r.Gone() {
+				t.Error("not gone after the wait")
+			}
+		})
+	}
+}
+
+// TestRetiredWaitEnds checks that the wait for another directory ends although something else changes meanwhile:
+// the reason of the hold names fewer domains, or the guard releases what it held.
+func TestRetiredWaitEnds(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		guard  Guard
+		owned  []string // by the retired directory alone
+		gained []string // of these, what the other directory gains after an hour
+		left   string
+	}{
+		{"another domain no longer waits", Guard{}, []string{"ann@corp.example", "lab@lab.example"},
+			[]string{"lab@lab.example"}, "ann@corp.example"},
+		{"the guard no longer holds", defaultGuard,
+			[]string{"a@corp.example", "b@corp.example", "c@corp.example"},
+			[]string{"a@corp.example", "b@corp.example"}, "c@corp.example"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newTwoDirectories(t, nil)
+			w.user("Bob", "bob@corp.example")
+			for _, a := range c.owned {
+				w.add(adsim.User, "CN="+a+","+elsewhere, a)
+			}
+			w.begin()
+			r := NewRetiredDirectory(RetiredConfig{Name: "left", Store: w.store, Guard: c.guard, Now: w.now,
+				Log:         w.config.Log,
+				HandoverLag: func(string) time.Duration { return 3 * time.Hour }})
+			if info := w.retirePass(r); info.Held != len(c.owned) {
+				t.Fatalf("first pass: %+v", info)
+			}
+			w.advance(time.Hour)
+			for _, a := range c.gained {
+				w.user(a, a)
+			}
+			w.pass(store.Incremental)
+			for range 11 {
+				w.retirePass(r)
+				w.advance(retiredInterval)
+			}
+			if !w.knows(c.left) {
+				t.Errorf("%s does not wait", c.left)
+			}
+			for range 3 {
+				w.retirePass(r)
+				w.advance(retiredInterval)
+			}
+			if !r.Gone() || w.knows(c.left) {
+				t.Errorf("after the wait: gone %t, status %+v", r.Gone(), r.Status())
+			}
+			for _, a := range c.gained {
+				if !w.knows(a) {
+					t.Errorf("%s is gone", a)
+				}
+			}
+		})
+	}
 }

@@ -14,11 +14,11 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// TestRandomDisasters adds to the life of TestRandomReplicas what happens to the daemon: the clock
-// is set back and corrected, the process is killed while a pass reads, the newest files of the store
-// are lost, the disk is full, the guard holds removals, an operator approves or discards them, a
-// reload excludes an OU and includes it again, and an OU with objects moves. Whatever the states say,
-// no address of the newest state that a pass has read is unknown. SEEDS and SEED are as there.
+// TestRandomDisasters adds faults of the daemon to the changes of TestRandomReplicas. The clock is set back and
+// corrected, the process is killed during a read, the newest files of the store are lost, the disk is full, the
+// guard holds removals, an operator approves or discards them, a reload excludes an OU and includes it again,
+// and an OU with objects moves. In every state, no address in the newest state that a pass has read may be
+// unknown. SEEDS and SEED are those of TestRandomReplicas.
 func TestRandomDisasters(t *testing.T) {
 	first, seeds := number(t, "SEED", 0), number(t, "SEEDS", 3)
 	for seed := first; seed < first+seeds; seed++ {
@@ -37,17 +37,17 @@ func TestRandomDisasters(t *testing.T) {
 type disasters struct {
 	*replicatedLife
 	two      bool
-	full     bool // the disk
-	excluded bool // the OU elsewhere
+	full     bool // the disk is full
+	excluded bool // the OU elsewhere is excluded
 	team     adsim.GUID
-	ahead    time.Duration // by how much the clock is wrong
+	ahead    time.Duration // error of the clock
 	seen     func()        // called before a page is read
 }
 
 func newDisasters(t *testing.T, seed uint64, two bool) *disasters {
 	d := &disasters{two: two, seen: func() {}}
 	d.replicatedLife = newReplicatedLife(t, seed, two, seed%3 == 0)
-	d.window = 110 * time.Minute // less, because the clock is wrong by up to an hour in between
+	d.window = 110 * time.Minute // reduced, because the clock is wrong by up to an hour in between
 	for _, s := range d.ss {
 		s.SetFaults(adsim.Faults{BeforePage: func(adsim.Search) { d.seen() }})
 	}
@@ -65,7 +65,7 @@ func newDisasters(t *testing.T, seed uint64, two bool) *disasters {
 	return d
 }
 
-// begin starts the process on a store, after the end of another one.
+// begin starts the process on a store after another process has ended.
 func (d *disasters) begin(dir string) {
 	d.t.Helper()
 	for _, f := range d.followers {
@@ -85,7 +85,7 @@ func (d *disasters) begin(dir string) {
 	d.reload()
 }
 
-// reload makes new mirrors with the present configuration.
+// reload creates new mirrors with the current configuration.
 func (d *disasters) reload() {
 	d.config.Rules.Exclude = nil
 	if d.excluded {
@@ -98,7 +98,7 @@ func (d *disasters) reload() {
 	}
 }
 
-// snapshot copies the files of the store at a moment at which nothing writes.
+// snapshot copies the files of the store while nothing writes.
 func (d *disasters) snapshot() string {
 	files := func() (all []string) {
 		entries, err := os.ReadDir(d.dir)
@@ -154,7 +154,7 @@ func (d *disasters) wrongClock() {
 	d.note("the clock is wrong by %v", d.ahead)
 }
 
-// remember returns a function that restores what the passes have read.
+// remember returns a function that restores the record of what the passes have read.
 func (d *disasters) remember() func() {
 	var before []lifeObject
 	for _, o := range d.objects {
@@ -169,7 +169,7 @@ func (d *disasters) remember() func() {
 	}
 }
 
-// killed ends the process while a pass reads a page. The next process finds what was on disk.
+// killed ends the process while a pass reads a page. The next process finds the state on disk.
 func (d *disasters) killed() {
 	pages, dir, restore := d.r.IntN(6), "", d.remember()
 	d.seen = func() {
@@ -179,7 +179,7 @@ func (d *disasters) killed() {
 	}
 	d.follow(d.followers[d.r.IntN(len(d.followers))])
 	d.seen = func() {}
-	if dir == "" || d.full { // a store cannot be opened for writing
+	if dir == "" || d.full { // a store cannot be opened for writing on a full disk
 		return
 	}
 	restore()
@@ -187,7 +187,7 @@ func (d *disasters) killed() {
 	d.begin(dir)
 }
 
-// lostFiles puts older files in place of the newest ones. Only the mark is left.
+// lostFiles replaces the newest files by older ones. Only the mark stays.
 func (d *disasters) lostFiles() {
 	if d.full {
 		return
@@ -219,7 +219,7 @@ func (d *disasters) operator() {
 	}
 }
 
-// changedRules excludes the OU elsewhere or includes it again.
+// changedRules toggles the exclusion of the OU elsewhere.
 func (d *disasters) changedRules() {
 	if d.two {
 		return
@@ -235,7 +235,7 @@ func (d *disasters) movedTeam() {
 		to = "CN=Users,DC=corp,DC=example"
 	}
 	if d.two && to != people {
-		return // it would leave the bases
+		return // the OU would leave the bases
 	}
 	d.must(d.world.d.Move(d.team, to))
 	d.note("the OU of the team moves to %s", to)

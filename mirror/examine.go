@@ -6,12 +6,12 @@ import (
 	"rcpt-milter/store"
 )
 
-// Examined is the result of the rules for one object, for a check of a configuration.
+// Examined is the result of applying the rules to one object, for the check of a configuration.
 type Examined struct {
-	Addresses []address.Address   // that it owns, or would own in scope
+	Addresses []address.Address   // addresses that it owns, or would own if it were in scope
 	Class     string              // as in store.Object
 	InScope   bool                // it is in the bases and in no excluded subtree
-	Excluded  bool                // it is in the bases, in an excluded subtree
+	Excluded  bool                // it is in the bases, but in an excluded subtree
 	HidesUSN  bool                // incremental passes cannot see its changes
 	Unread    []store.UnreadValue // values that need correction
 }

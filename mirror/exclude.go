@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// checkExcluded warns of an excluded subtree that does not exist. A misspelt or renamed
-// subtree excludes nothing, so its objects count. No recipient is rejected because of it,
-// and the pass continues.
+// checkExcluded warns about an excluded subtree that does not exist. A misspelt or renamed subtree excludes
+// nothing, so its objects count as recipients. No recipient is rejected because of that, so the pass continues.
 func (m *Mirror) checkExcluded(ctx context.Context, source Source) error {
 	for _, dn := range m.config.Rules.Exclude {
 		there, err := source.Exists(ctx, dn)

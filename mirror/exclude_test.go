@@ -15,7 +15,7 @@ import (
 
 const leavers = "OU=Leavers," + people
 
-// excluding returns a world in which leavers is excluded.
+// excluding returns a world in which the subtree leavers is excluded.
 func excluding(t *testing.T, change func(*world, *Config)) *world {
 	t.Helper()
 	w := newWorld(t, func(w *world, c *Config) {
@@ -28,15 +28,15 @@ func excluding(t *testing.T, change func(*world, *Config)) *world {
 	return w
 }
 
-// reconfigured starts the mirror with other rules on the same store.
+// reconfigured restarts the mirror with other rules on the same store.
 func (w *world) reconfigured(change func(*Config)) {
 	w.t.Helper()
 	change(&w.config)
 	w.restart()
 }
 
-// TestExcluded checks that objects below an excluded subtree own nothing, however the
-// subtree is written, and that an object that moves there or back is followed.
+// TestExcluded checks that objects below an excluded subtree own nothing, in every spelling of the subtree, and
+// that an object that moves there or back is followed.
 func TestExcluded(t *testing.T) {
 	for _, spelled := range []string{leavers, "ou=leavers, ou=PEOPLE,dc=corp,DC=example",
 		`OU=\4ceavers,OU=People,DC=corp,DC=example`} {
@@ -58,8 +58,8 @@ func TestExcluded(t *testing.T) {
 	}
 }
 
-// TestExcludeChanges checks that removing an exclude widens the rules until the full pass
-// has ended, and that adding one removes addresses through the guard.
+// TestExcludeChanges checks that removing an exclusion widens the rules until the full pass has ended, and that
+// adding one removes addresses subject to the guard.
 func TestExcludeChanges(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) {
 		w.add(adsim.OU, leavers)
@@ -89,8 +89,8 @@ func TestExcludeChanges(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestMoveAcrossAnExclude: objects below a moved container do not show the move, so the
-// pass becomes a full one.
+// TestMoveAcrossAnExclude checks that the move of a container requires a full pass, because the objects below
+// it do not show the move.
 func TestMoveAcrossAnExclude(t *testing.T) {
 	w := excluding(t, nil)
 	team := w.add(adsim.OU, "OU=Team,"+people)
@@ -108,8 +108,8 @@ func TestMoveAcrossAnExclude(t *testing.T) {
 	w.wantKnown("ann@corp.example", "bob@corp.example")
 }
 
-// TestExcludeThatDoesNotExist checks that it excludes nothing, and that a warning lasts
-// until the subtree exists.
+// TestExcludeThatDoesNotExist checks that such a subtree excludes nothing, and that a warning lasts until the
+// subtree exists.
 func TestExcludeThatDoesNotExist(t *testing.T) {
 	var log strings.Builder
 	w := newWorld(t, func(_ *world, c *Config) {
@@ -139,8 +139,8 @@ func TestExcludeThatDoesNotExist(t *testing.T) {
 	}
 }
 
-// TestExcludeAtRandom moves objects and containers in and out of excluded subtrees, with
-// and without bases. After each pass the index equals the directory.
+// TestExcludeAtRandom moves objects and containers into and out of excluded subtrees, with and without bases.
+// After each pass, the index must equal the directory.
 func TestExcludeAtRandom(t *testing.T) {
 	for seed := range uint64(12) {
 		random := rand.New(rand.NewPCG(seed, 9))
@@ -182,7 +182,7 @@ func TestExcludeAtRandom(t *testing.T) {
 	}
 }
 
-// counting lists the addresses of the users in scope, by their present names.
+// counting returns the addresses of the users in scope, by their current names.
 func (w *world) counting(users []adsim.GUID) []string {
 	want := []string{"stays@corp.example"}
 	for i, guid := range users {

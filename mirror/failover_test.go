@@ -12,8 +12,8 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// impatient connects to a server with short limits. No result depends on their length,
-// because the calls that they end would never end by themselves.
+// impatient returns a candidate with short time limits. Their length does not affect any result, because the
+// calls that they end would never end by themselves.
 func (w *world) impatient(s *adsim.Server) Candidate {
 	w.t.Helper()
 	ca, err := s.WriteCA(w.t.TempDir())
@@ -30,7 +30,7 @@ func (w *world) impatient(s *adsim.Server) Candidate {
 	}}
 }
 
-// twin returns a second controller with the present content of the first.
+// twin returns a second controller with the current content of the first.
 func (w *world) twin() (*adsim.Directory, *adsim.Server) {
 	w.t.Helper()
 	d := adsim.NewDirectory(adsim.DirectoryConfig{Host: "dc2"})
@@ -43,6 +43,7 @@ func TestFailoverFromWhateverGoesWrong(t *testing.T) {
 		"cut in mid-entry":          {OnPage: 2, CutAfterBytes: 100},
 		"stalls in the second page": {OnPage: 2, StallAfterEntries: 1},
 		"searches are not answered": {SilentSearch: true},
+		"never ends":                {Endless: true},
 		"hangs":                     {Silent: true, SilentAccept: true},
 		"busy":                      {SearchResult: 51},
 		"unavailable":               {SearchResult: 52},
@@ -71,7 +72,7 @@ func TestFailoverFromWhateverGoesWrong(t *testing.T) {
 			if info.Controller != "dc2.corp.example" || !strings.Contains(info.Why, "another domain controller") {
 				t.Errorf("after the first controller failed: %+v", info)
 			}
-			// It has recovered, and the mirror has no reason to return to it.
+			// The controller has recovered, but the mirror has no reason to return to it.
 			w.server.SetFaults(adsim.Faults{})
 			if info := w.pass(store.Incremental); info.Controller != "dc2.corp.example" {
 				t.Errorf("the next pass went to %s", info.Controller)
@@ -81,8 +82,8 @@ func TestFailoverFromWhateverGoesWrong(t *testing.T) {
 	}
 }
 
-// A rejected bind must not be repeated at other controllers, because the account is the
-// same.
+// TestRefusedBindGoesNowhereElse checks that a rejected bind is not repeated at other controllers, because the
+// account is the same.
 func TestRefusedBindGoesNowhereElse(t *testing.T) {
 	var second *adsim.Server
 	w := newWorld(t, func(w *world, c *Config) {
@@ -98,7 +99,7 @@ func TestRefusedBindGoesNowhereElse(t *testing.T) {
 	}
 }
 
-// If all controllers fail, one pass tries each once, and the index does not change.
+// TestAllControllersFail checks that a pass tries each controller once, and that the index does not change.
 func TestAllControllersFail(t *testing.T) {
 	var second *adsim.Server
 	w := newWorld(t, func(w *world, c *Config) {
@@ -118,9 +119,9 @@ func TestAllControllersFail(t *testing.T) {
 	w.pass(store.Incremental)
 }
 
-// TestTombstonesOfAnotherController: the controller that takes over lacks what the former
-// one showed. Its tombstone is trusted unless it had the tombstone before we learned the
-// address, because then the restored object may not have been replicated to it yet.
+// TestTombstonesOfAnotherController switches to a controller that lacks what the previous one showed. Its
+// tombstone is trusted, unless the controller had the tombstone before we learned the address: the restored
+// object may not have been replicated to it yet.
 func TestTombstonesOfAnotherController(t *testing.T) {
 	var d2 *adsim.Directory
 	w := newWorld(t, func(w *world, c *Config) {
@@ -176,7 +177,7 @@ func TestRestoredController(t *testing.T) {
 			if info := w.pass(store.Full); !strings.Contains(info.Why, c.why) {
 				t.Errorf("full pass because %q, want %q", info.Why, c.why)
 			}
-			// A replication partner may still have what the lost days brought.
+			// A replication partner may still have the changes of the lost days.
 			w.wantKnown("ann@corp.example", "bob@corp.example", "robert@corp.example")
 			w.pass(store.Incremental)
 			w.wantKnown("ann@corp.example", "bob@corp.example", "robert@corp.example")
@@ -197,7 +198,7 @@ func TestFailover(t *testing.T) {
 	})
 	w.user("Ann", "ann@corp.example")
 	w.pass(store.Full)
-	// dc2 has a copy of the present state, and receives no later changes.
+	// dc2 has a copy of the current state, and receives no later changes.
 	host := w.d.Snapshot()
 	d2.Restore(host)
 	d2.NewInvocationID()
@@ -212,7 +213,7 @@ func TestFailover(t *testing.T) {
 	if got := w.mirror.Status(); got.Controller != "dc2.corp.example" || got.State != Fresh {
 		t.Errorf("status: %+v", got)
 	}
-	// It returns, and the mirror has no reason to go back to it.
+	// It has recovered, but the mirror has no reason to return to it.
 	w.must(w.server.Up())
 	w.pass(store.Incremental)
 	second.Down()
@@ -230,4 +231,104 @@ func TestLostConnectionIsMadeAnew(t *testing.T) {
 	w.user("Bob", "bob@corp.example")
 	w.pass(store.Incremental)
 	w.wantEqual()
+}
+
+// TestUnsynchronizedController checks that a controller which has not replicated since its start is not read in
+// full, because it may lack recipients, and that it keeps the index up to date if it was read before.
+func TestUnsynchronizedController(t *testing.T) {
+	unsynchronized := adsim.Faults{Unsynchronized: true}
+	fails := func(t *testing.T, w *world) {
+		t.Helper()
+		if r := w.mirror.Pass(t.Context(), false); r.Err == nil || !strings.Contains(r.Err.Error(), "isSynchronized") {
+			t.Errorf("pass: %+v, %v, want an error about isSynchronized", r.Info, r.Err)
+		}
+	}
+	t.Run("first pass", func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.user("Ann", "ann@corp.example")
+		w.server.SetFaults(unsynchronized)
+		fails(t, w)
+		w.wantKnown()
+		if state, _ := w.mirror.State(); state != NotReady {
+			t.Errorf("state %v, want %v", state, NotReady)
+		}
+		w.server.SetFaults(adsim.Faults{})
+		w.pass(store.Full)
+		w.wantEqual()
+	})
+	t.Run("first pass, another controller", func(t *testing.T) {
+		w := newWorld(t, func(w *world, c *Config) {
+			d2 := w.d.NewReplica("dc2", 5000)
+			w.user("Ann", "ann@corp.example")
+			second := adsim.StartTest(t, d2, adsim.ServerConfig{})
+			second.SetFaults(unsynchronized)
+			c.Candidates = []Candidate{w.candidate(second), w.candidate(w.server)}
+		})
+		if info := w.pass(store.Full); info.Controller != w.d.HostName() {
+			t.Errorf("read from %s", info.Controller)
+		}
+		w.wantEqual()
+	})
+	t.Run("followed controller", func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.user("Ann", "ann@corp.example")
+		w.pass(store.Full)
+		w.server.SetFaults(unsynchronized)
+		w.user("Bob", "bob@corp.example")
+		w.pass(store.Incremental)
+		w.wantEqual()
+		if r := w.mirror.Pass(t.Context(), true); r.Err != nil || r.Info.Kind != store.Full {
+			t.Errorf("requested pass: %+v, %v", r.Info, r.Err)
+		}
+		w.wantEqual()
+	})
+	t.Run("restored controller", func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.user("Ann", "ann@corp.example")
+		old := w.d.Snapshot()
+		w.user("Bob", "bob@corp.example")
+		w.pass(store.Full)
+		w.d.Restore(old) // its partners have Bob
+		w.d.NewInvocationID()
+		w.server.SetFaults(unsynchronized)
+		for range 2 {
+			fails(t, w)
+			w.wantKnown("ann@corp.example", "bob@corp.example")
+			w.advance(w.config.ReplicationLag)
+		}
+		w.server.SetFaults(adsim.Faults{})
+		w.user("Bob", "bob@corp.example") // arrives by replication
+		w.pass(store.Full)
+		w.wantEqual()
+	})
+	t.Run("set back", func(t *testing.T) { // and, once it has replicated, not to be told from one that was not
+		w := newWorld(t, nil)
+		ann := w.user("Ann", "ann@corp.example")
+		w.pass(store.Full)
+		old := w.d.Snapshot()
+		for range 10 {
+			w.must(w.d.Touch(ann))
+		}
+		w.pass(store.Incremental)
+		w.d.Restore(old)
+		w.server.SetFaults(unsynchronized)
+		fails(t, w)
+		w.server.SetFaults(adsim.Faults{})
+		w.user("Carol", "carol@corp.example") // with a USN below the cursor
+		for range 20 {
+			w.must(w.d.Touch(ann))
+		}
+		w.pass(store.Full)
+		w.wantEqual()
+	})
+	t.Run("other rules", func(t *testing.T) { // this database was read before
+		w := newWorld(t, nil)
+		w.user("Ann", "ann@corp.example")
+		w.pass(store.Full)
+		w.server.SetFaults(unsynchronized)
+		w.config.Rules.OmitDisabled = true
+		w.restart()
+		w.pass(store.Full)
+		w.wantEqual()
+	})
 }

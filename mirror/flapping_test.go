@@ -13,7 +13,7 @@ func flap(w *world, passes int, servers ...*adsim.Server) {
 	w.t.Helper()
 	for i := range passes {
 		up, down := servers[i%2], servers[(i+1)%2]
-		_ = up.Up() // it may be up already
+		_ = up.Up() // it may already be up
 		down.Down()
 		w.advance(time.Hour)
 		w.pass(store.Full)
@@ -23,8 +23,8 @@ func flap(w *world, passes int, servers ...*adsim.Server) {
 	}
 }
 
-// TestHandedOverWhileControllersChange checks that an address that left the bases waits
-// once for another directory, and not again after each change of the controller.
+// TestHandedOverWhileControllersChange checks that an address that left the bases waits for another directory
+// only once, and not again after each change of the controller.
 func TestHandedOverWhileControllersChange(t *testing.T) {
 	w, d2, s2 := two(t, func(_ *world, c *Config) {
 		c.Rules.Bases = []string{people}
@@ -43,8 +43,8 @@ func TestHandedOverWhileControllersChange(t *testing.T) {
 	w.wantKnown("bob@corp.example")
 }
 
-// TestHiddenObjectWhileControllersChange checks that removals wait for one pass because of
-// an object that hides uSNChanged, even if each pass is a full one.
+// TestHiddenObjectWhileControllersChange checks that an object whose uSNChanged is hidden delays removals by
+// only one pass, even if each pass is a full one.
 func TestHiddenObjectWhileControllersChange(t *testing.T) {
 	w, d2, s2 := two(t, nil)
 	ann, bob := w.user("Ann", "ann@corp.example"), w.user("Bob", "bob@corp.example")

@@ -9,9 +9,8 @@ import (
 	"rcpt-milter/testenv"
 )
 
-// TestFormsMeetTheIndex checks that each recipient that Postfix passes on is found, however
-// it is written, if a directory holds it in canonical form or without the quotes that mail
-// needs.
+// TestFormsMeetTheIndex checks that each recipient that Postfix passes on is found, in every spelling, if a
+// directory has it in canonical form or without the quotes that mail needs.
 func TestFormsMeetTheIndex(t *testing.T) {
 	forms, err := testenv.ReadForms("../testenv/testdata/forms.txt")
 	if err != nil {
@@ -44,8 +43,8 @@ func TestFormsMeetTheIndex(t *testing.T) {
 	}
 }
 
-// unquotedLocal returns an address as a directory may hold it, without quotes; empty if it
-// would mean something else.
+// unquotedLocal returns an address without quotes, as a directory may have it. It returns an empty string if
+// that would have another meaning.
 func unquotedLocal(a address.Address) string {
 	content := a.Unquoted()
 	if content == "" || strings.ContainsAny(content, "@") || strings.TrimSpace(content) != content ||

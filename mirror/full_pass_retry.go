@@ -7,35 +7,35 @@ import (
 	"rcpt-milter/store"
 )
 
-// A due full pass is a safety net: an incremental pass is still possible. It follows an
-// incremental pass. If it fails, incremental passes continue, and it is retried later.
+// A due full pass is a safety net, because incremental passes are still possible. It follows an incremental
+// pass. If it fails, incremental passes continue, and it is retried later.
 
 const (
-	// firstFullRetry is the delay before the first retry of a due full pass. Each further
-	// failure doubles it.
+	// firstFullRetry is the delay before the first retry of a due full pass. It doubles after each further
+	// failure.
 	firstFullRetry = time.Minute
 
 	// maxFullRetry is the longest delay between two attempts.
 	maxFullRetry = time.Hour
 )
 
-// retries spaces the attempts at a due full pass. The zero value allows one.
+// retries spaces the attempts at a due full pass. The zero value permits an attempt.
 type retries struct {
 	pause time.Duration
 	next  time.Time
 }
 
-// allowed reports whether it is time for an attempt. A clock that was set back delays none.
+// allowed reports whether an attempt may be made now. A clock that was set back does not delay it.
 func (r retries) allowed(now time.Time) bool { return !now.Before(r.next) || r.next.Sub(now) > r.pause }
 
-// afterFailure returns the state after another failure, for a pass with this interval.
+// afterFailure returns the state after another failure. every is the interval of full passes.
 func (r retries) afterFailure(now time.Time, every time.Duration) retries {
 	pause := min(max(2*r.pause, firstFullRetry), maxFullRetry, every)
 	return retries{pause, now.Add(pause)}
 }
 
-// runDueFull runs the due full pass after an incremental one. If it fails, the result is
-// that of the incremental one, because the next incremental pass must not be delayed.
+// runDueFull runs the due full pass after an incremental one. If it fails, runDueFull returns the result of the
+// incremental pass, because the next incremental pass must not be delayed.
 func (m *Mirror) runDueFull(ctx context.Context, changes PassResult) PassResult {
 	if !m.retries.allowed(m.config.Now()) {
 		return changes
@@ -44,7 +44,7 @@ func (m *Mirror) runDueFull(ctx context.Context, changes PassResult) PassResult 
 	switch {
 	case ctx.Err() != nil:
 		return full
-	case full.Err == nil:
+	case full.Err == nil, m.changesHidden: // then the incremental pass has not seen the changes either
 		m.recordResult(full)
 		return full
 	}

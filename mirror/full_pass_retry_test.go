@@ -19,8 +19,8 @@ func onlyFull(s adsim.Search) bool {
 	return s.Scope == 2 && !strings.Contains(s.Filter, "uSNChanged") && slices.Contains(s.Attributes, "uSNChanged")
 }
 
-// dueWorld returns a world of eight people. Its first full pass is long ago, so another one
-// is due, and an incremental one is possible.
+// dueWorld returns a world of eight people. Its first full pass was long ago, so another one is due, and an
+// incremental one is possible.
 func dueWorld(t *testing.T, change func(*world, *Config)) *world {
 	t.Helper()
 	w := newWorld(t, change)
@@ -34,8 +34,8 @@ func dueWorld(t *testing.T, change func(*world, *Config)) *world {
 	return w
 }
 
-// TestDueFullPassThatFails checks that incremental passes continue, whatever prevents a due
-// full pass from completing, and however far it came.
+// TestDueFullPassThatFails checks that incremental passes continue, whatever prevents a due full pass from
+// completing, and however far it gets.
 func TestDueFullPassThatFails(t *testing.T) {
 	for name, fault := range map[string]func(w *world) adsim.Faults{
 		"cut in the second page": func(*world) adsim.Faults { return adsim.Faults{OnPage: 2, CutAfterEntries: 1} },
@@ -123,13 +123,13 @@ func (p panicOnRead) Read(ctx context.Context, since uint64, page func([]directo
 	return p.Source.Read(ctx, since, page)
 }
 
-// TestPeriodicFullPassIsRetried checks that the pauses grow to an hour, and not beyond the
-// interval.
+// TestPeriodicFullPassIsRetried checks that the pauses grow to an hour, but not beyond the interval of full
+// passes.
 func TestPeriodicFullPassIsRetried(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		blind bool
-		most  int // attempts within twelve hours
+		most  int // maximum number of attempts within twelve hours
 		least int
 	}{
 		{"periodic", false, 20, 12},
@@ -158,7 +158,7 @@ func TestPeriodicFullPassIsRetried(t *testing.T) {
 			if attempts > c.most || attempts < c.least {
 				t.Errorf("%d attempts in twelve hours, after %v", attempts, pauses)
 			}
-			w.advance(-10 * time.Hour) // a clock that was set back delays none
+			w.advance(-10 * time.Hour) // a clock that was set back does not delay an attempt
 			before := attempts
 			w.pass(store.Incremental)
 			if attempts == before {
@@ -168,7 +168,7 @@ func TestPeriodicFullPassIsRetried(t *testing.T) {
 	}
 }
 
-// TestFullPassThatMustBe checks that a required full pass is not delayed by retries.
+// TestFullPassThatMustBe checks that retries do not delay a required full pass.
 func TestFullPassThatMustBe(t *testing.T) {
 	w := dueWorld(t, nil)
 	w.server.SetFaults(adsim.Faults{OnPage: 2, CutAfterEntries: 1})
@@ -186,8 +186,8 @@ func TestFullPassThatMustBe(t *testing.T) {
 	w.wantState(Fresh)
 }
 
-// TestAskedFullPassThatFails checks that it is not required afterwards, because the earlier
-// full pass is still valid.
+// TestAskedFullPassThatFails checks that a failed full pass that was requested is not required afterwards,
+// because the previous full pass is still valid.
 func TestAskedFullPassThatFails(t *testing.T) {
 	w := dueWorld(t, nil)
 	w.pass(store.Full)
@@ -202,8 +202,8 @@ func TestAskedFullPassThatFails(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestDueFullPassGoesNowhereElse checks that it does not change the controller, which would
-// cost more than it is worth.
+// TestDueFullPassGoesNowhereElse checks that a due full pass does not change the controller, which would cost
+// more than it is worth.
 func TestDueFullPassGoesNowhereElse(t *testing.T) {
 	var second *adsim.Server
 	w := dueWorld(t, func(w *world, c *Config) {

@@ -10,7 +10,7 @@ import (
 	"rcpt-milter/internal/safely"
 )
 
-// Runner does work for one directory until ctx ends.
+// Runner works for one directory until ctx ends.
 type Runner interface{ Run(context.Context) error }
 
 var (
@@ -18,15 +18,15 @@ var (
 	_ Runner = (*RetiredDirectory)(nil)
 )
 
-// Group runs several runners, each independently. Runners can be added and removed while it
-// runs. The zero value is empty. All methods may be called concurrently.
+// Group runs several runners independently. Runners can be added and removed while it runs. The zero value is
+// an empty group. All methods are safe for concurrent use.
 type Group struct {
 	mu      sync.Mutex
-	start   func(Runner) (stop func()) // nil before Run has begun and after it has ended
-	members map[Runner]func()          // stops the runner and waits for its end; nil if it does not run
+	start   func(Runner) (stop func()) // nil before Run has started and after it has ended
+	members map[Runner]func()          // stops the runner and waits for its end; nil if the runner is not running
 }
 
-// Add adds runners. It starts them if the group runs.
+// Add adds runners. It starts them if the group is running.
 func (g *Group) Add(runners ...Runner) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -40,8 +40,7 @@ func (g *Group) Add(runners ...Runner) {
 	}
 }
 
-// Remove stops runners and returns after all of them have ended, so they no longer write to
-// the store.
+// Remove stops runners. It returns after all of them have ended, so they no longer write to the store.
 func (g *Group) Remove(runners ...Runner) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -55,7 +54,7 @@ func (g *Group) Remove(runners ...Runner) {
 	stopping.Wait()
 }
 
-// Run runs all runners until ctx ends, and returns after all have ended. The first error
+// Run runs all runners until ctx ends. It returns after all of them have ended. The first error of a runner
 // ends the others.
 func (g *Group) Run(ctx context.Context) error {
 	running, fail := context.WithCancelCause(ctx)
@@ -79,11 +78,11 @@ func (g *Group) Run(ctx context.Context) error {
 	return context.Cause(running)
 }
 
-// panicRestartDelay is the delay before a runner that panicked runs again. Tests change it.
+// panicRestartDelay is the delay before a runner restarts after a panic. Tests change it.
 var panicRestartDelay = 10 * time.Second
 
-// KeepRunning calls run until it returns, and again after a panic. An error in one part
-// must not end the daemon, which answers from all parts.
+// KeepRunning calls run until it returns, and calls it again after a panic. A panic in one part must not end
+// the daemon, which also answers from the other parts.
 func KeepRunning(ctx context.Context, log *slog.Logger, what string, run func(context.Context) error) error {
 	for {
 		err := safely.Do(log, what, func() error { return run(ctx) })
@@ -106,7 +105,7 @@ func (g *Group) startAll(start func(Runner) func()) {
 	}
 }
 
-// stopAll waits for the end of all runners.
+// stopAll waits until all runners have ended.
 func (g *Group) stopAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 // runner is a Runner that reports its start and end.
 type runner struct {
 	began, ended chan bool
-	fail         error // returned by Run at once; nil: it waits for its end
+	fail         error // returned by Run at once; nil means to wait for the end of ctx
 }
 
 func newRunner() *runner { return &runner{began: make(chan bool, 1), ended: make(chan bool, 1)} }
@@ -23,13 +23,13 @@ func (r *runner) Run(ctx context.Context) error {
 	return r.fail
 }
 
-// TestGroup adds and removes runners while others run, and checks that Remove returns after
-// their end.
+// TestGroup adds and removes runners while others run, and checks that Remove returns only after they have
+// ended.
 func TestGroup(t *testing.T) {
 	var g Group
 	first, second, third, never := newRunner(), newRunner(), newRunner(), newRunner()
 	g.Add(first, second, never)
-	g.Remove(never) // before it ever ran
+	g.Remove(never) // it has never run
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- g.Run(ctx) }()

@@ -12,56 +12,54 @@ import (
 	"rcpt-milter/store"
 )
 
-// Guard decides which removals look like an accident rather than like ordinary departures.
-// It counts over a window, because a script that deletes a few objects between two passes
-// is no better than one that deletes all at once.
+// Guard decides which removals look like an accident rather than ordinary departures. It counts over a window,
+// because a script that deletes a few objects between passes is as harmful as one that deletes all at once.
 type Guard struct {
-	Percent float64       // of the addresses of the directory, together with Count
-	Count   int           // addresses, together with Percent
-	Max     int           // addresses, whatever the percentage; zero switches the guard off
+	Percent float64       // percent of the addresses of the directory, combined with Count
+	Count   int           // number of addresses, combined with Percent
+	Max     int           // number of addresses, regardless of percentage; zero disables the guard
 	Share   float64       // percent of the addresses of the directory or of a guarded domain; zero means no limit
-	Window  time.Duration // over which removals are counted
+	Window  time.Duration // period over which removals are counted
 }
 
-// minShareRemovals is the number of removals from which Share applies: one of two people
-// may leave.
+// minShareRemovals is the number of removals from which Share applies, because one of two people may leave.
 const minShareRemovals = 3
 
-// losses are the removals of a pass, and the earlier ones in the window.
+// losses are the removals of a pass, together with earlier ones in the window.
 type losses struct {
 	pending store.Pending
-	recent  int                   // removed in the window without an approval
-	owned   int64                 // addresses of the directory before the pass, without recent
-	domains map[string]domainLoss // guarded domains that would lose an address
+	recent  int                   // addresses removed in the window without an approval
+	owned   int64                 // addresses of the directory before the pass, not counting recent
+	domains map[string]domainLoss // guarded domains that would lose addresses
 	empty   bool                  // a full pass saw no object with an address
-	canary  string                // a canary that would be removed; empty if none
+	canary  string                // a canary that would be removed; empty means none
 }
 
-// domainLoss is what a domain would lose, and what it has lost in the window.
+// domainLoss describes what a domain would lose, and what it has lost in the window.
 type domainLoss struct {
-	pending int   // addresses to be lost, for all or for outside senders
+	pending int   // addresses that would be lost, for all senders or for outside senders
 	recent  int   // addresses lost in the window without an approval
-	known   int64 // addresses of all directories before the pass, without recent
+	known   int64 // addresses in all directories before the pass, not counting recent
 }
 
 // heldRemovals is the decision of the guard. The zero value holds nothing.
 type heldRemovals struct {
-	reason  string             // in one line; empty if nothing is held
+	reason  string             // one line; empty if nothing is held
 	domains []store.HeldDomain // if not empty, only the removals of these domains are held
+	empty   bool               // a full pass saw no object with an address, whatever the reason says
 }
 
-// reasonEmpty is the reason after a full pass without any address. The store keeps it, so a
-// change of the text would release removals.
+// reasonEmpty is the reason after a full pass without any address.
 const reasonEmpty = "a full pass saw no object with an address; " +
 	"check the rights of the bind account, bases and address_attributes"
 
-// judge decides which removals are held. It is a pure function. A reason that concerns one
-// domain holds only the removals of that domain.
+// judge decides which removals are held. It is a pure function. A reason about one domain holds only the
+// removals of that domain.
 func (g Guard) judge(l losses) heldRemovals {
 	if l.pending.Owned == 0 {
 		return heldRemovals{}
 	}
-	if l.canary != "" { // this also applies while the guard is off
+	if l.canary != "" { // applies even if the guard is disabled
 		return heldRemovals{reason: fmt.Sprintf("canary %s (canaries.accept) would be removed", l.canary)}
 	}
 	if g.Max == 0 {
@@ -79,7 +77,7 @@ func (g Guard) judge(l losses) heldRemovals {
 	return holdDomains(held)
 }
 
-// judgeDirectory returns why all removals are held; empty if they are not.
+// judgeDirectory returns why all removals are held, or an empty string.
 func (g Guard) judgeDirectory(l losses) string {
 	if l.empty {
 		return reasonEmpty
@@ -102,7 +100,7 @@ func (g Guard) judgeDirectory(l losses) string {
 	return ""
 }
 
-// judgeDomain returns why the removals of a guarded domain are held; empty if they are not.
+// judgeDomain returns why the removals of a guarded domain are held, or an empty string.
 func (g Guard) judgeDomain(domain string, l domainLoss) string {
 	sum := l.recent + l.pending
 	share := percentOf(sum, l.known+int64(l.recent))
@@ -123,10 +121,11 @@ func (g Guard) exceedsShare(sum int, share float64) bool {
 
 func percentOf(part int, whole int64) float64 { return 100 * float64(part) / float64(max(whole, 1)) }
 
-// maxReasons is the number of domains that the reason names.
+// maxReasons limits the domains that a reason names.
 const maxReasons = 3
 
-// holdDomains holds the removals of some domains. If the store cannot keep so many, all are held.
+// holdDomains holds the removals of some domains. If the store cannot keep that many domains, it holds all
+// removals.
 func holdDomains(held []store.HeldDomain) heldRemovals {
 	if len(held) == 0 {
 		return heldRemovals{}
@@ -145,7 +144,7 @@ func holdDomains(held []store.HeldDomain) heldRemovals {
 	return h
 }
 
-// releases reports whether any pending removal takes effect.
+// releases reports whether any of the pending removals takes effect.
 func (h heldRemovals) releases(p store.Pending) bool {
 	if len(h.domains) == 0 {
 		return h.reason == "" && len(p.Domains) > 0
@@ -173,10 +172,10 @@ func (h heldRemovals) isNew(before store.Directory) bool {
 	return slices.ContainsFunc(h.domains, func(d store.HeldDomain) bool { return before.Holds(d.Domain) == "" })
 }
 
-// maxLoggedDomains is the number of held domains that the log names.
+// maxLoggedDomains limits the held domains that the log names.
 const maxLoggedDomains = 20
 
-// log logs removals that are held and were not held before.
+// log logs removals that are held now and were not held before.
 func (h heldRemovals) log(log *slog.Logger, before store.Directory, pending store.Pending) {
 	if !h.isNew(before) {
 		return
@@ -192,29 +191,29 @@ func (h heldRemovals) log(log *slog.Logger, before store.Directory, pending stor
 	log.Error("removals held back; see `rcpt-milter removals`, then approve or discard them", attributes...)
 }
 
-// losses collects what the guard judges of a directory, living or retired: what is pending, and
-// what it lost without an approval in the window that ends when the pass started. recent counts
-// addresses that are still lost.
+// losses collects the input of the guard for a directory, active or retired: the pending removals, and the
+// addresses that were lost without an approval since the beginning of the window. recent counts only addresses
+// that are still lost.
 func (g Guard) losses(
-	s *store.Store, before store.Directory, pending store.Pending, guarded func(string) bool, started, now time.Time,
+	s *store.Store, before store.Directory, pending store.Pending, guarded func(string) bool, since, now time.Time,
 ) (losses, error) {
 	l := losses{pending: pending, owned: before.Owned}
 	if g.Max > 0 {
-		lost, err := s.LostBy(before.Name, started.Add(-g.Window), now)
+		lost, err := s.LostBy(before.Name, since, now)
 		if err != nil {
 			return losses{}, err
 		}
 		l.recent, l.owned = lost.Addresses, before.Owned-int64(lost.Known)
 	}
 	var err error
-	l.domains, err = g.domainLosses(s, pending, guarded, now)
+	l.domains, err = g.domainLosses(s, pending, guarded, since, now)
 	return l, err
 }
 
-// domainLosses returns the losses of the guarded domains that would lose an address. If
-// guarded is nil, every domain is guarded.
+// domainLosses returns the losses of the guarded domains that would lose an address. If guarded is nil, every
+// domain is guarded.
 func (g Guard) domainLosses(
-	s *store.Store, p store.Pending, guarded func(domain string) bool, now time.Time,
+	s *store.Store, p store.Pending, guarded func(domain string) bool, since, now time.Time,
 ) (map[string]domainLoss, error) {
 	losses := map[string]domainLoss{}
 	for domain, loss := range p.Domains {
@@ -225,7 +224,7 @@ func (g Guard) domainLosses(
 	if g.Share == 0 || g.Max == 0 {
 		return losses, nil
 	}
-	recent, err := s.LostSince(now.Add(-g.Window), now, slices.Collect(maps.Keys(losses)))
+	recent, err := s.LostSince(since, now, slices.Collect(maps.Keys(losses)))
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +236,7 @@ func (g Guard) domainLosses(
 	return losses, nil
 }
 
-// shortDuration formats a duration without zero units: 24h, not 24h0m0s.
+// shortDuration formats a duration without zero units: 24h instead of 24h0m0s.
 func shortDuration(d time.Duration) string {
 	text := d.String()
 	for _, zero := range []string{"m0s", "h0m"} {
@@ -248,7 +247,7 @@ func shortDuration(d time.Duration) string {
 	return text
 }
 
-// firstLostCanary returns the first canary that would be removed; empty if none.
+// firstLostCanary returns the first canary that would be removed, or an empty string.
 func firstLostCanary(pass *store.Pass, canaries []address.Address) (string, error) {
 	for _, a := range canaries {
 		if lost, err := pass.WouldLose(a); err != nil || lost {
@@ -256,57 +255,4 @@ func firstLostCanary(pass *store.Pass, canaries []address.Address) (string, erro
 		}
 	}
 	return "", nil
-}
-
-// applyGuard asks the guard and commits the pass.
-func (r *passRun) applyGuard(next cursor, encoded []byte) error {
-	held, err := r.hold()
-	if err != nil {
-		return err
-	}
-	if r.m.afterGuard != nil {
-		r.m.afterGuard()
-	}
-	r.info, err = r.pass.Commit(store.Outcome{Cursor: encoded, USN: next.USN,
-		Hold: held.reason, HoldDomains: held.domains, Fingerprint: r.m.fingerprint, Ended: r.m.config.Now()})
-	return err
-}
-
-// hold asks the guard about a pass that has read everything.
-func (r *passRun) hold() (heldRemovals, error) {
-	m := r.m
-	before := m.config.Store.Directory(m.config.Name)
-	if before.Marked == 0 {
-		return heldRemovals{}, nil
-	}
-	if why, err := r.holdHidden(); err != nil || why != "" {
-		return heldRemovals{reason: why}, err
-	}
-	pending, err := r.pass.Pending()
-	if err != nil {
-		return heldRemovals{}, err
-	}
-	limits, guard, s := m.limits.Load(), m.config.Guard, m.config.Store
-	l, err := guard.losses(s, before, pending, limits.Guarded, r.started, m.config.Now())
-	if err != nil {
-		return heldRemovals{}, err
-	}
-	if l.canary, err = firstLostCanary(r.pass, limits.Canaries); err != nil {
-		return heldRemovals{}, err
-	}
-	// An object that loses an address is a removal, also if the address has another owner or
-	// has come back.
-	if l.recent, err = s.RemovedBetween(m.config.Name, r.started.Add(-guard.Window), r.started); err != nil {
-		return heldRemovals{}, err
-	}
-	l.empty = r.owners == 0
-	if r.kind == store.Incremental { // it has seen nothing that proves otherwise
-		l.empty = before.Hold == reasonEmpty
-	}
-	h := guard.judge(l)
-	if h.reason == "" && l.empty && guard.Max > 0 { // all removals are still pending, and are held at once
-		h.reason = reasonEmpty
-	}
-	h.log(m.config.Log, before, pending)
-	return h, nil
 }

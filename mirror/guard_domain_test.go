@@ -12,8 +12,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// company returns a world with the default guard in which only corp.example and the named
-// domains are judged.
+// company returns a world with the default guard, in which only corp.example and the given domains are judged.
 func company(t *testing.T, judged ...string) *world {
 	return newWorld(t, func(w *world, c *Config) {
 		c.Guard, c.ReplicationLag = defaultGuard, 0
@@ -21,7 +20,7 @@ func company(t *testing.T, judged ...string) *world {
 	})
 }
 
-// people adds users of a domain.
+// people adds users in a domain.
 func (w *world) people(n int, domain string) (all []adsim.GUID) {
 	for i := range n {
 		all = append(all, w.user(fmt.Sprint(domain, " ", i), fmt.Sprintf("u%d@%s", i, domain)))
@@ -58,7 +57,7 @@ func TestSmallCompany(t *testing.T) {
 	if info := w.approve(); info.Removed != 40 {
 		t.Errorf("approval: %+v", info)
 	}
-	// Approved removals do not count later.
+	// Approved removals do not count again.
 	more := w.people(9, "corp.example2")
 	w.pass(store.Incremental)
 	w.leave(more[:2]...)
@@ -68,8 +67,7 @@ func TestSmallCompany(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestSubsidiaryHoldsNobodyElse checks that a hold of one domain does not hold other
-// removals.
+// TestSubsidiaryHoldsNobodyElse checks that a hold of one domain does not hold other removals.
 func TestSubsidiaryHoldsNobodyElse(t *testing.T) {
 	w := company(t, "sub.example")
 	w.people(60, "corp.example")
@@ -103,7 +101,7 @@ func TestSubsidiaryHoldsNobodyElse(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestOneByOne: a script deletes one address of a domain of ten between two passes.
+// TestOneByOne simulates a script that deletes one address in a domain of ten between passes.
 func TestOneByOne(t *testing.T) {
 	w := company(t, "sub.example")
 	w.people(100, "corp.example")
@@ -117,15 +115,15 @@ func TestOneByOne(t *testing.T) {
 		}
 		w.restart()
 	}
-	w.advance(25 * time.Hour) // after the window, two of the seven may go
+	w.advance(25 * time.Hour) // after the window, two of the seven may be removed
 	if info := w.pass(store.Full); info.Hold != "" || info.Held != 0 {
 		t.Errorf("a day later: %+v", info)
 	}
 	w.wantEqual()
 }
 
-// TestDomainsThatAreNotJudged: external contacts may come and go. A domain that a reload
-// adds to the judged ones is guarded from then on.
+// TestDomainsThatAreNotJudged checks that external contacts may be added and removed freely. A domain that a
+// reload makes a judged one is guarded from then on.
 func TestDomainsThatAreNotJudged(t *testing.T) {
 	w := company(t)
 	w.people(10, "corp.example")
@@ -150,8 +148,7 @@ func TestDomainsThatAreNotJudged(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestComeBackWithinTheWindow checks that an address that is known again does not count as
-// lost.
+// TestComeBackWithinTheWindow checks that an address that is known again does not count as lost.
 func TestComeBackWithinTheWindow(t *testing.T) {
 	w := company(t, "sub.example")
 	w.people(100, "corp.example")
@@ -168,8 +165,8 @@ func TestComeBackWithinTheWindow(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestRetiredByDomain checks that for a retired directory, too, only the removals of the
-// domain are held.
+// TestRetiredByDomain checks that, for a retired directory too, only the removals of the affected domain are
+// held.
 func TestRetiredByDomain(t *testing.T) {
 	w := newWorld(t, nil)
 	w.people(40, "corp.example")
@@ -204,7 +201,7 @@ func TestRetiredShare(t *testing.T) {
 	w := newWorld(t, nil)
 	w.people(3, "corp.example")
 	w.pass(store.Full)
-	w.user("Eve", "eve@corp.example") // of another directory
+	w.user("Eve", "eve@corp.example") // in the other directory
 	w.other("corp2")
 	if info := w.retirePass(w.retire(defaultGuard)); info.Hold != "" {
 		t.Errorf("all of them in another directory: %+v", info)
@@ -218,9 +215,9 @@ func TestRetiredShare(t *testing.T) {
 	}
 }
 
-// TestRandomGuardedLives removes and adds addresses of several domains at random. An
-// address goes only if the directory lacks it. Within the window no judged domain loses
-// more than the guard allows. An approval makes the index equal to the directory.
+// TestRandomGuardedLives adds and removes addresses in several domains at random. An address may be removed
+// only if the directory lacks it. Within the window, no judged domain may lose more than the guard permits. An
+// approval must make the index equal to the directory.
 func TestRandomGuardedLives(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -257,8 +254,8 @@ func TestRandomGuardedLives(t *testing.T) {
 	}
 }
 
-// checkJudged checks that no judged domain lost more than the share, unless it lost fewer
-// than three addresses.
+// checkJudged checks that no judged domain has lost more than the share, unless it lost fewer than three
+// addresses.
 func (w *world) checkJudged(sizes map[string]int) {
 	w.t.Helper()
 	for _, d := range []string{"a.example", "b.example"} {
@@ -272,12 +269,12 @@ func (w *world) checkJudged(sizes map[string]int) {
 	}
 }
 
-// TestContactsWithDomainsOfTheirOwn: an attacker who may create contacts gives each a domain of its
-// own and deletes them. Whether their domains are judged or not, the removals of other domains go
-// on.
+// TestContactsWithDomainsOfTheirOwn simulates an attacker who may create contacts. Each contact has its own
+// domain, and the attacker deletes them. Whether their domains are judged or not, removals in other domains
+// must continue.
 func TestContactsWithDomainsOfTheirOwn(t *testing.T) {
 	for _, c := range []struct {
-		domain   string // of a contact
+		domain   string // domain of a contact
 		contacts int
 		held     int
 	}{

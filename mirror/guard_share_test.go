@@ -10,10 +10,10 @@ import (
 	"rcpt-milter/store"
 )
 
-// defaultGuard is the guard of a directory without removal_guard.
+// defaultGuard is the guard of a directory without the key removal_guard.
 var defaultGuard = Guard{Percent: 5, Count: 50, Max: 500, Share: 30, Window: 24 * time.Hour}
 
-// losing describes a directory with a number of addresses that loses some of one domain.
+// losing returns the losses of a directory with owned addresses that loses n of them, all in one domain.
 func losing(n, owned, known int) losses {
 	return losses{owned: int64(owned), pending: store.Pending{Owned: n, Objects: n},
 		domains: map[string]domainLoss{"x.test": {pending: n, known: int64(known)}}}
@@ -31,7 +31,7 @@ func (l losses) unjudged() losses {
 	return l
 }
 
-// TestGuardShare covers a share of a small directory, and of a small domain of a large one.
+// TestGuardShare checks the share of a small directory, and of a small domain in a large one.
 func TestGuardShare(t *testing.T) {
 	off := defaultGuard
 	off.Share = 0
@@ -43,7 +43,7 @@ func TestGuardShare(t *testing.T) {
 		name   string
 		guard  Guard
 		l      losses
-		want   string // part of the reason; empty: not held
+		want   string // part of the reason; empty means not held
 		domain bool   // only the removals of the domain are held
 	}{
 		{"40 of 41", defaultGuard, losing(40, 41, 41),
@@ -98,8 +98,7 @@ func TestGuardShare(t *testing.T) {
 	}
 }
 
-// TestGuardManyDomains checks that all removals are held if the store cannot keep so many
-// domains.
+// TestGuardManyDomains checks that all removals are held if the store cannot keep that many domains.
 func TestGuardManyDomains(t *testing.T) {
 	for n, all := range map[int]bool{2: false, 45: false, store.MaxHeldDomains: false, store.MaxHeldDomains + 1: true} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -121,9 +120,8 @@ func TestGuardManyDomains(t *testing.T) {
 	}
 }
 
-// TestGuardProperties checks with random numbers that a hold does not end when more
-// removals come or fewer addresses remain, and that a reason of one domain holds no other
-// one.
+// TestGuardProperties checks with random numbers that more removals or fewer remaining addresses never end a
+// hold, and that a reason about one domain holds no other domain.
 func TestGuardProperties(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 20_000 {

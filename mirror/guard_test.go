@@ -23,7 +23,7 @@ func TestGuard(t *testing.T) {
 		name  string
 		guard Guard
 		l     losses
-		want  string // part of the reason; empty: not held
+		want  string // part of the reason; empty means not held
 	}{
 		{"nothing goes", guard, losses{owned: 10}, ""},
 		{"a few of many", guard, losses{pending: going(50), owned: 1000}, ""},
@@ -67,7 +67,7 @@ func TestGuardHoldsAccidents(t *testing.T) {
 	w.pass(store.Full)
 	<-results
 	before := w.known()
-	for i, u := range users[:5] { // one by one, a pass after each
+	for i, u := range users[:5] { // one at a time, with a pass after each
 		w.must(w.d.Delete(u))
 		info := w.pass(store.Incremental)
 		<-results
@@ -96,7 +96,7 @@ func TestGuardHoldsAccidents(t *testing.T) {
 		t.Errorf("approval: %+v, %v", info, err)
 	}
 	w.wantKnown(append(gone(5), "late@corp.example")...)
-	// Approved removals do not count later.
+	// Approved removals do not count again.
 	w.must(w.d.Delete(late))
 	if r := next(t, w.mirror.Sync(false)); r.Info.Hold == "" {
 		t.Errorf("a fourth removal in the window: %+v, want it held", r.Info)
@@ -107,8 +107,8 @@ func TestGuardHoldsAccidents(t *testing.T) {
 	w.wantKnown(append(gone(5), "late@corp.example")...)
 }
 
-// TestCanary checks that the removal of a canary holds all removals of the pass, whatever
-// the limits, until an approval.
+// TestCanary checks that the removal of a canary holds all removals of the pass until an approval, regardless
+// of the limits.
 func TestCanary(t *testing.T) {
 	ceo, err := address.Parse("CEO@corp.example")
 	if err != nil {
@@ -145,8 +145,8 @@ func TestCanary(t *testing.T) {
 	w.wantKnown("cid@corp.example")
 }
 
-// TestApproveWhileAPassRuns checks that an approval covers what the operator can have seen,
-// and not the removals that a running pass holds before the approval is processed.
+// TestApproveWhileAPassRuns checks that an approval includes the removals that the operator may have seen, but
+// not those that a running pass holds before the approval is processed.
 func TestApproveWhileAPassRuns(t *testing.T) {
 	var results <-chan PassResult
 	w := newWorld(t, func(w *world, c *Config) {

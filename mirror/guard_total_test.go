@@ -10,11 +10,11 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// TestShareOfClosedAddresses: addresses that became internal-only in the window are lost, and
-// still belong to the directory. The guard counts them once in the size of the directory, of a
-// living one and of one that left the configuration.
+// TestShareOfClosedAddresses checks addresses that became internal-only within the window. They are lost, but
+// still belong to the directory. The guard must count them once in the size of the directory, active or
+// retired.
 func TestShareOfClosedAddresses(t *testing.T) {
-	const users, closed, lost = 20, 3, 8 // (3 + 8) of 20 are 55 %
+	const users, closed, lost = 20, 3, 8 // (3 + 8) of 20 is 55 %
 	for _, retired := range []bool{false, true} {
 		for share, held := range map[float64]bool{54: true, 56: false} {
 			t.Run(fmt.Sprintf("retired %t, share %g", retired, share), func(t *testing.T) {

@@ -5,10 +5,10 @@ import (
 	"rcpt-milter/store"
 )
 
-// The same GUID has a type in directory, which reads it, and one in store, which keeps it: the
-// two packages know nothing of each other. Only these functions convert.
+// GUIDs have one type in package directory, which reads them, and one in package store, which keeps them. The
+// packages are independent of each other. Only these functions convert between the types.
 
 func storeGUID(guid directory.GUID) store.GUID { return store.GUID(guid) }
 
-// GUIDText returns the identity of a stored object as Windows tools print it.
+// GUIDText formats the GUID of a stored object as Windows tools do.
 func GUIDText(guid store.GUID) string { return directory.GUID(guid).String() }

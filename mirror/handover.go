@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// handoverLag returns how long another directory may need to learn an address of a mail
-// domain that this one lost; 0 if no other directory may own it. For the empty domain it is
-// the longest of all. Without Limits.HandoverLag, every directory of the store may own
-// every address.
+// handoverLag returns how long another directory may take to receive an address in a mail domain that this
+// directory lost. It returns 0 if no other directory may own the domain. For the empty domain, it returns the
+// longest of these times. Without Limits.HandoverLag, every directory in the store may own every address.
 func (m *Mirror) handoverLag(domain string) time.Duration {
 	if lag := m.limits.Load().HandoverLag; lag != nil {
 		return lag(domain)

@@ -10,7 +10,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// hiddenTree is the tree of pagingWorld below a container that no pass sees change.
+// hiddenTree returns the tree of pagingWorld below a container whose changes no pass can see.
 func (w *world) hiddenTree(how string) (sales adsim.GUID) {
 	w.t.Helper()
 	if how == "class" {
@@ -34,11 +34,11 @@ func (w *world) twoTeams(container string) {
 	}
 }
 
-// TestHiddenContainerMoves checks that nobody is lost below a container that moves while a
-// controller pages by position, although no pass can see the move: the account cannot read the
-// container, or its uSNChanged, or the container has a class that is not read.
+// TestHiddenContainerMoves checks that no person is lost below a container that moves while a controller pages
+// by position, although no pass can see the move. The account cannot read the container or its uSNChanged, or
+// the class of the container is not read.
 func TestHiddenContainerMoves(t *testing.T) {
-	type at map[int]string // where the container moves before a page
+	type at map[int]string // location of the container before each page
 	for _, moves := range []struct {
 		name string
 		to   at
@@ -66,7 +66,7 @@ func TestHiddenContainerMoves(t *testing.T) {
 					}, func(_ *world, c *Config) { c.Guard.Max = 0 })
 					sales = w.hiddenTree(how)
 					prepare(w)
-					if pass == "at another replica" { // nobody has read him yet
+					if pass == "at another replica" { // no pass has read this person yet
 						w.add(adsim.User, salesDN(w, sales, "CN=New"), "new@corp.example")
 					}
 					on = true
@@ -101,9 +101,9 @@ func salesDN(w *world, container adsim.GUID, rdn string) string {
 	return rdn + "," + e.DN
 }
 
-// TestHiddenContainerLeavesTheBasesAndReturns checks that objects below a hidden container keep
-// their addresses if a pass reads them while the container is outside the bases, and the
-// container is back before the pass ends.
+// TestHiddenContainerLeavesTheBasesAndReturns checks objects below a hidden container that are read while the
+// container is outside of the bases. They must keep their addresses if the container is back before the pass
+// ends.
 func TestHiddenContainerLeavesTheBasesAndReturns(t *testing.T) {
 	for _, kind := range []store.Kind{store.Full, store.Incremental} {
 		for _, how := range []string{"entry", "USN", "class"} {
@@ -141,8 +141,8 @@ func TestHiddenContainerLeavesTheBasesAndReturns(t *testing.T) {
 	}
 }
 
-// TestHiddenContainerCrossesABase checks that the next full pass finds the objects below a
-// hidden container that entered the bases between two passes, and those that left them.
+// TestHiddenContainerCrossesABase checks that the next full pass finds the objects below a hidden container
+// that entered the bases between two passes, and those that left.
 func TestHiddenContainerCrossesABase(t *testing.T) {
 	for _, how := range []string{"entry", "USN", "class"} {
 		t.Run(how, func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestHiddenContainerCrossesABase(t *testing.T) {
 				if r := w.mirror.Pass(t.Context(), false); r.Err != nil || r.Info.Kind != store.Full {
 					t.Fatalf("%+v", r)
 				}
-				w.pass(store.Incremental) // removals wait for it if uSNChanged is hidden
+				w.pass(store.Incremental) // with hidden uSNChanged, removals wait for the next pass
 				w.wantEqual()
 			}
 		})

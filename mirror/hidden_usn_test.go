@@ -1,17 +1,19 @@
 package mirror
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"rcpt-milter/directory"
 	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
 )
 
-// unreadOf lists the values that need correction, as object:attribute:value.
+// unreadOf returns the values that need correction, as object:attribute:value.
 func (w *world) unreadOf() string {
 	w.t.Helper()
 	list, err := w.store.Unread(1000)
@@ -24,7 +26,7 @@ func (w *world) unreadOf() string {
 	return strings.Join(out, " ")
 }
 
-// TestObjectThatHidesItsUSN checks that one such object does not stop the directory. It is
+// TestObjectThatHidesItsUSN checks that an object whose uSNChanged is hidden does not stop the directory. It is
 // reported, its addresses are accepted, and the removals of the pass wait for the next one.
 func TestObjectThatHidesItsUSN(t *testing.T) {
 	w := newWorld(t, nil)
@@ -69,7 +71,7 @@ func TestObjectThatHidesItsUSN(t *testing.T) {
 		t.Errorf("the next pass holds because %q", got.HoldReason)
 	}
 
-	// The right is granted: the change is seen, and nothing is reported.
+	// The permission is granted: the change is visible, and nothing is reported.
 	w.d.HideOf(ann)
 	w.d.HideOf(eve)
 	w.must(w.d.Touch(ann))
@@ -81,8 +83,8 @@ func TestObjectThatHidesItsUSN(t *testing.T) {
 	}
 }
 
-// TestHiddenContainer checks that a container that hides uSNChanged is reported, and that
-// the pass is not repeated.
+// TestHiddenContainer checks that a container whose uSNChanged is hidden is reported, and that the pass is not
+// repeated.
 func TestHiddenContainer(t *testing.T) {
 	w := newWorld(t, func(_ *world, c *Config) { c.Rules.Bases = []string{people} })
 	hidden := w.add(adsim.OU, "OU=Hidden,"+people)
@@ -95,7 +97,8 @@ func TestHiddenContainer(t *testing.T) {
 	}
 }
 
-// TestAllHideTheirUSN: no change could be seen, so the pass fails.
+// TestAllHideTheirUSN checks that the pass fails if uSNChanged is hidden everywhere, because no change would be
+// visible.
 func TestAllHideTheirUSN(t *testing.T) {
 	w := newWorld(t, nil)
 	ann := w.user("Ann", "ann@corp.example")
@@ -112,8 +115,8 @@ func TestAllHideTheirUSN(t *testing.T) {
 	}
 }
 
-// TestHiddenObjectsAtRandom checks that no present object is unknown after a full pass,
-// whichever objects hide uSNChanged, and that the pass after it removes the absent ones.
+// TestHiddenObjectsAtRandom hides uSNChanged of random objects. No existing object may be unknown after a full
+// pass, and the next pass must remove the missing ones.
 func TestHiddenObjectsAtRandom(t *testing.T) {
 	for seed := range 8 {
 		w := newWorld(t, func(_ *world, c *Config) { c.Guard.Max = 0 })
@@ -143,8 +146,8 @@ func TestHiddenObjectsAtRandom(t *testing.T) {
 	}
 }
 
-// TestValuesToCorrectAreLoggedOnce checks that a value is logged when it is first seen, and
-// not with each pass or after a restart.
+// TestValuesToCorrectAreLoggedOnce checks that a value is logged when it is first seen, and not again by later
+// passes or after a restart.
 func TestValuesToCorrectAreLoggedOnce(t *testing.T) {
 	var log strings.Builder
 	w := newWorld(t, func(_ *world, c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
@@ -220,5 +223,87 @@ func TestManyValuesToCorrect(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "count=10") || w.store.Totals().Unparsed != 30 {
 		t.Errorf("%d values are counted, and the log has\n%s", w.store.Totals().Unparsed, log.String())
+	}
+}
+
+// TestChangesHiddenLater checks an account that loses the right to read uSNChanged while the mirror runs: changes
+// are no longer seen, so the index must not stay fresh.
+func TestChangesHiddenLater(t *testing.T) {
+	fails := func(t *testing.T, w *world) {
+		t.Helper()
+		if r := w.mirror.Pass(t.Context(), false); !errors.Is(r.Err, directory.ErrChangesHidden) {
+			t.Fatalf("pass: %+v, %v, want %v", r.Info, r.Err, directory.ErrChangesHidden)
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		after time.Duration // until the next pass
+	}{
+		{"a full pass is due", 25 * time.Hour},
+		{"no full pass is due", time.Minute},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.user("Ann", "ann@corp.example")
+			w.pass(store.Full)
+			w.d.Hide("uSNChanged")
+			w.user("Bob", "bob@corp.example")
+			w.advance(c.after)
+			fails(t, w)
+			if s := w.mirror.Status(); s.LastError == nil || strings.Contains(s.LastError.Error(), "still read") {
+				t.Errorf("last error: %v", s.LastError)
+			}
+			w.advance(w.config.StaleAfter + time.Minute)
+			fails(t, w)
+			if state, _ := w.mirror.State(); state != Stale {
+				t.Errorf("state %v, want %v", state, Stale)
+			}
+			w.d.Hide()
+			w.pass(store.Full)
+			w.wantEqual()
+			if state, _ := w.mirror.State(); state != Fresh {
+				t.Errorf("state %v, want %v", state, Fresh)
+			}
+			w.user("Cid", "cid@corp.example")
+			w.pass(store.Incremental)
+			w.wantEqual()
+		})
+	}
+}
+
+// TestRecipientsHiddenLater checks that a mirror whose recipients hide uSNChanged, while other objects show it,
+// makes one more full pass and then incremental ones as before.
+func TestRecipientsHiddenLater(t *testing.T) {
+	w := newWorld(t, nil)
+	ann := w.user("Ann", "ann@corp.example")
+	w.pass(store.Full)
+	w.d.HideOf(ann, "uSNChanged")
+	w.set(ann, "ann@corp.example", "a.smith@corp.example")
+	w.pass(store.Full)
+	w.wantEqual()
+	for range 3 {
+		w.advance(2 * usnCheckInterval)
+		w.must(w.d.Touch(ann))
+		w.pass(store.Incremental)
+	}
+}
+
+// TestHiddenUSNAfterABrokenFullPass checks that the index does not stay fresh if the full pass that follows hidden
+// uSNChanged fails.
+func TestHiddenUSNAfterABrokenFullPass(t *testing.T) {
+	w, all, _ := hidingWorld(t)
+	for _, guid := range all {
+		w.d.HideOf(guid, "uSNChanged")
+	}
+	w.d.HideOf(w.user("New", "new@corp.example"), "uSNChanged")
+	w.advance(usnCheckInterval + time.Minute)
+	w.failFullReads()
+	if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
+		t.Fatalf("pass: %+v", r.Info)
+	}
+	w.server.SetFaults(adsim.Faults{})
+	w.pass(store.Full)
+	if !w.knows("new@corp.example") {
+		t.Error("an object that hides uSNChanged is unknown after a good pass")
 	}
 }

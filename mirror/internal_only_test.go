@@ -15,7 +15,7 @@ import (
 // senders.
 func applyInternalOnly(c *Config) { c.Rules.InternalOnly = true }
 
-// setInternalOnly makes objects internal-only, or open again if restricted is false.
+// setInternalOnly makes objects internal-only, or removes the restriction if restricted is false.
 func (w *world) setInternalOnly(restricted bool, all ...adsim.GUID) {
 	w.t.Helper()
 	for _, guid := range all {
@@ -27,7 +27,7 @@ func (w *world) setInternalOnly(restricted bool, all ...adsim.GUID) {
 	}
 }
 
-// wantOpen compares the known addresses that accept mail from outside senders.
+// wantOpen compares the known addresses that accept mail from outside senders with want.
 func (w *world) wantOpen(want ...string) {
 	w.t.Helper()
 	if got := w.open(); !slices.Equal(got, want) {
@@ -35,7 +35,7 @@ func (w *world) wantOpen(want ...string) {
 	}
 }
 
-// open lists the addresses that accept mail from outside senders.
+// open returns the addresses that accept mail from outside senders.
 func (w *world) open() (list []string) {
 	w.t.Helper()
 	w.must(w.store.Addresses(func(a address.Address, restricted bool) error {
@@ -47,8 +47,8 @@ func (w *world) open() (list []string) {
 	return list
 }
 
-// TestInternalOnlyIsRemoval checks that a recipient that becomes internal-only is lost to
-// outside senders at the end of the pass, with its time, and is open again at once.
+// TestInternalOnlyIsRemoval checks that a recipient that becomes internal-only is removed for outside senders
+// at the end of the pass, with a time, and that lifting the restriction takes effect at once.
 func TestInternalOnlyIsRemoval(t *testing.T) {
 	w := newWorld(t, func(_ *world, c *Config) { applyInternalOnly(c) })
 	ann := w.user("Ann", "ann@corp.example")
@@ -91,8 +91,8 @@ func TestInternalOnlyIgnored(t *testing.T) {
 	}
 }
 
-// TestInternalOnlyGuarded checks that the guard counts recipients that become internal-only
-// together with removed ones, and that an operator can approve and discard both.
+// TestInternalOnlyGuarded checks that the guard counts recipients that become internal-only together with
+// removed ones, and that an operator can approve and discard both.
 func TestInternalOnlyGuarded(t *testing.T) {
 	w := newWorld(t, func(w *world, c *Config) { guarded(w, c); applyInternalOnly(c) })
 	all := w.people(20, "corp.example")
@@ -124,7 +124,7 @@ func TestInternalOnlyGuarded(t *testing.T) {
 		w.knows("u2@corp.example") {
 		t.Errorf("approval: %+v", info)
 	}
-	// Open again before the approval: no mark remains.
+	// The restriction is lifted before the approval, so no mark remains.
 	w.setInternalOnly(true, all[4:10]...)
 	w.pass(store.Incremental)
 	w.setInternalOnly(false, all[4:10]...)
@@ -159,7 +159,7 @@ func TestInternalOnlyShare(t *testing.T) {
 	}
 }
 
-// TestInternalOnlyCanary checks that a canary that becomes internal-only holds everything.
+// TestInternalOnlyCanary checks that a canary that becomes internal-only holds all removals.
 func TestInternalOnlyCanary(t *testing.T) {
 	ceo, err := address.Parse("ceo@corp.example")
 	if err != nil {
@@ -179,15 +179,15 @@ func TestInternalOnlyCanary(t *testing.T) {
 		t.Errorf("the last open owner: %+v", info)
 	}
 	w.wantOpen("ann@corp.example", "ceo@corp.example")
-	w.must(w.d.Delete(boss)) // the other owner keeps it, internal-only
+	w.must(w.d.Delete(boss)) // the other owner keeps the address as internal-only
 	if info := w.pass(store.Incremental); info.Held != 2 {
 		t.Errorf("the last open owner is deleted: %+v", info)
 	}
 	w.wantOpen("ann@corp.example", "ceo@corp.example")
 }
 
-// TestInternalOnlyLag: a controller that takes over may not have the change yet that opened
-// an object again.
+// TestInternalOnlyLag checks a change of the controller. The new one may not have the change yet that lifted
+// the restriction of an object.
 func TestInternalOnlyLag(t *testing.T) {
 	w, d2, _ := two(t, func(_ *world, c *Config) { applyInternalOnly(c) })
 	ann, bob := w.user("Ann", "ann@corp.example"), w.user("Bob", "bob@corp.example")
@@ -214,8 +214,8 @@ func TestInternalOnlyLag(t *testing.T) {
 	w.wantOpen("ann@corp.example")
 }
 
-// TestInternalOnlyInTwoDirectories: another directory that may own the address may not have
-// the change yet. An open owner there keeps the address open.
+// TestInternalOnlyInTwoDirectories checks that another directory that may own the address may not have the
+// change yet. An unrestricted owner there keeps the address open.
 func TestInternalOnlyInTwoDirectories(t *testing.T) {
 	for name, there := range map[string]string{"no object has it there": "cid@corp.example",
 		"an object has it there": "ann@corp.example"} {
@@ -258,9 +258,8 @@ func TestInternalOnlyInTwoDirectories(t *testing.T) {
 	}
 }
 
-// TestInternalOnlyByReload: after a change from accept to refuse, the guard judges
-// internal-only recipients like all losses by a change of rules. The reverse change opens
-// them at once.
+// TestInternalOnlyByReload checks that after a change from accept to refuse, the guard judges internal-only
+// recipients like all losses caused by a change of rules. The reverse change takes effect at once.
 func TestInternalOnlyByReload(t *testing.T) {
 	w := newWorld(t, guarded)
 	all := w.people(20, "corp.example")

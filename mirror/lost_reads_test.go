@@ -10,8 +10,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// loseNewestFiles ends the process, puts the files of an earlier time in the place of the store's,
-// except for its mark, and starts another process.
+// loseNewestFiles ends the process, replaces the files of the store, except for its mark, by older ones, and
+// starts another process.
 func (w *world) loseNewestFiles(older string) {
 	w.t.Helper()
 	w.mirror.Close()
@@ -20,14 +20,14 @@ func (w *world) loseNewestFiles(older string) {
 	b, err := os.ReadFile(filepath.Join(w.dir, mark))
 	w.must(err)
 	w.must(os.WriteFile(filepath.Join(older, mark), b, 0o600))
-	s, err := store.Open(context.Background(), store.Config{Dir: older, Now: w.now})
+	s, err := store.Open(context.Background(), store.Config{Dir: older, Now: w.config.Now})
 	w.must(err)
 	w.t.Cleanup(func() { s.Close() })
 	w.store, w.dir = s, older
 	w.restart()
 }
 
-// copyStore returns a copy of the files of the store, as a backup has them.
+// copyStore returns a copy of the store's files, like a backup.
 func (w *world) copyStore() string {
 	w.t.Helper()
 	w.mirror.Close()
@@ -39,12 +39,12 @@ func (w *world) copyStore() string {
 	return older
 }
 
-// TestLostFilesAndALaggingController: dc1 showed new@, the newest files of the store are lost, and
-// dc2, which takes over, has not received new@ yet. new@ is deferred until then.
+// TestLostFilesAndALaggingController checks a loss of the newest files together with a change of the
+// controller. dc1 had shown new@, and dc2 has not received it yet. new@ must be deferred until then.
 func TestLostFilesAndALaggingController(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		then func(w *world) // what ends the doubt
+		then func(w *world) // the event that ends the doubt
 	}{
 		{"dc1 comes back", func(w *world) {
 			w.must(w.server.Up())
@@ -68,7 +68,7 @@ func TestLostFilesAndALaggingController(t *testing.T) {
 			w.wantState(Widening)
 			w.server.Down()
 			w.pass(store.Full)
-			for range 3 { // the doubt does not make each pass a full one
+			for range 3 { // the doubt does not make every pass a full one
 				w.advance(time.Minute)
 				w.pass(store.Incremental)
 				w.wantState(Widening)
@@ -81,6 +81,49 @@ func TestLostFilesAndALaggingController(t *testing.T) {
 			}
 			w.wantState(Fresh)
 			w.wantKnown("ann@corp.example", "new@corp.example")
+		})
+	}
+}
+
+// TestLostFilesWhenTheClockIsSet checks that new@ is deferred as long if the local clock is set meanwhile.
+func TestLostFilesWhenTheClockIsSet(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, c := range []struct {
+		name               string
+		noticed, full, now time.Duration // error of the clock when files are lost, at the full pass, and from then on
+	}{
+		{"right", 0, 0, 0},
+		{"ahead after the full pass", 0, 0, day},
+		{"behind until the full pass", -day, 0, 0},
+		{"behind until after the full pass", -day, -day, 0},
+		{"ahead until the full pass", day, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, d2, ahead := clockWorld(t, nil)
+			w.user("Ann", "ann@corp.example")
+			d2.ReplicateFrom(w.d, 0)
+			w.pass(store.Full)
+			older := w.copyStore()
+			w.advance(time.Minute)
+			w.user("New", "new@corp.example")
+			w.pass(store.Incremental)
+			w.advance(time.Minute)
+			*ahead = c.noticed
+			w.loseNewestFiles(older)
+			w.server.Down()
+			*ahead = c.full
+			w.pass(store.Full)
+			for range 2 {
+				*ahead = c.now
+				w.advance(time.Minute)
+				if r := w.mirror.Pass(t.Context(), false); r.Err != nil {
+					t.Fatal(r.Err)
+				}
+				w.wantState(Widening)
+			}
+			w.advance(3*time.Hour + time.Minute)
+			w.pass(store.Incremental)
+			w.wantState(Fresh)
 		})
 	}
 }

@@ -1,14 +1,14 @@
 package mirror
 
-// mailboxType is a kind of recipient in msExchRecipientTypeDetails. The names are those of
-// Microsoft's RecipientTypeDetails enumeration, which consists of flags: each kind is one
-// bit. docs/active-directory.md has the same lists and their source.
+// mailboxType is a kind of recipient in msExchRecipientTypeDetails, which has one bit per kind. The names are
+// those of Microsoft's RecipientTypeDetails enumeration. docs/active-directory.md has the same lists, with
+// their source.
 type mailboxType struct {
 	name  string
 	value int64
 }
 
-// systemTypes are mailboxes of Exchange itself, which system_mailboxes: omit omits.
+// systemTypes are the mailboxes of Exchange itself, which system_mailboxes: omit excludes.
 var systemTypes = []mailboxType{
 	{"SystemAttendantMailbox", 1 << 13},
 	{"SystemMailbox", 1 << 14},
@@ -21,8 +21,8 @@ var systemTypes = []mailboxType{
 	{"SupervisoryReviewPolicyMailbox", 1 << 47},
 }
 
-// disabledTypes are mailboxes that do not belong to one person. Their account is always
-// disabled, and disabled_accounts: omit spares them.
+// disabledTypes are mailboxes that do not belong to one person. Their accounts are always disabled, so
+// disabled_accounts: omit does not affect them.
 var disabledTypes = []mailboxType{
 	{"LinkedMailbox", 1 << 1},
 	{"SharedMailbox", 1 << 2},
@@ -47,7 +47,7 @@ var disabledTypes = []mailboxType{
 	{"SupervisoryReviewPolicyMailbox", 1 << 47},
 }
 
-// hasType reports whether msExchRecipientTypeDetails is one of the kinds.
+// hasType reports whether details is one of the kinds.
 func hasType(details int64, types []mailboxType) bool {
 	for _, t := range types {
 		if details == t.value {

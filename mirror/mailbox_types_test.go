@@ -49,8 +49,8 @@ func TestKindsOfMailboxes(t *testing.T) {
 	}
 }
 
-// TestKindsAreDocumented checks that docs/active-directory.md has exactly the lists of the
-// code, with their numbers.
+// TestKindsAreDocumented checks that docs/active-directory.md has exactly the lists in the code, with their
+// numbers.
 func TestKindsAreDocumented(t *testing.T) {
 	text, err := os.ReadFile("../docs/active-directory.md")
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// guardedPair returns two controllers with a guard. Only dc1 has New.
+// guardedPair returns two controllers with a guard. Only dc1 has the object New.
 func guardedPair(t *testing.T, change func(*Config)) (*world, *adsim.Directory, *adsim.Server) {
 	w, d2, s2 := two(t, func(w *world, c *Config) {
 		c.Guard = usualGuard
@@ -30,8 +30,8 @@ func guardedPair(t *testing.T, change func(*Config)) (*world, *adsim.Directory, 
 
 var allOfPair = []string{"ann@corp.example", "left@corp.example", "new@corp.example"}
 
-// TestMarkOfARetiredDirectory: the directory is removed from the configuration by mistake,
-// and its removals are held. It returns, and a lagging controller is reached.
+// TestMarkOfARetiredDirectory removes the directory from the configuration by mistake, so its removals are
+// held. It is configured again, and the mirror reaches a lagging controller.
 func TestMarkOfARetiredDirectory(t *testing.T) {
 	w, _, _ := guardedPair(t, nil)
 	if info := w.retirePass(w.retire(usualGuard)); info.Hold == "" {
@@ -47,7 +47,7 @@ func TestMarkOfARetiredDirectory(t *testing.T) {
 	w.wantKnown("ann@corp.example", "left@corp.example")
 }
 
-// TestMarkOfOtherRules does the same with rules that were wrong for a minute.
+// TestMarkOfOtherRules holds removals in the same way with rules that were wrong for a minute.
 func TestMarkOfOtherRules(t *testing.T) {
 	for name, wrong := range map[string]func(*Rules){
 		"bases":      func(r *Rules) { r.Bases = []string{elsewhere} },
@@ -80,8 +80,8 @@ func TestMarkOfOtherRules(t *testing.T) {
 	}
 }
 
-// TestMarkOfOtherRulesForHours: in between New loses its address at dc1 and gets it back,
-// which no read with the wrong rules shows. dc2 has only the first of these changes.
+// TestMarkOfOtherRulesForHours uses wrong rules for hours. Meanwhile, New loses its address at dc1 and gets it
+// back, which no read with the wrong rules shows. dc2 has only the first of these changes.
 func TestMarkOfOtherRulesForHours(t *testing.T) {
 	w, d2, _ := guardedPair(t, nil)
 	w.config.Canaries = []address.Address{mustParse(t, "ann@corp.example")}
@@ -108,9 +108,9 @@ func TestMarkOfOtherRulesForHours(t *testing.T) {
 	w.wantKnown("ann@corp.example", "left@corp.example")
 }
 
-// TestMarkOfAnotherController: dc1 lacks an address and the guard holds it; dc2 lacks it
-// too. The mark is judged by what dc2 may not have yet, and an approval of the removals of
-// dc1 still covers it.
+// TestMarkOfAnotherController checks an address that both controllers lack, and whose removal the guard holds
+// since the pass at dc1. The mark is judged by what dc2 may not have yet, and an approval of the removals at
+// dc1 still includes it.
 func TestMarkOfAnotherController(t *testing.T) {
 	w, d2, _ := guardedPair(t, func(c *Config) { c.Canaries = []address.Address{mustParse(t, "ann@corp.example")} })
 	ann, err := w.d.Lookup("CN=Ann," + people)
@@ -138,8 +138,8 @@ func TestMarkOfAnotherController(t *testing.T) {
 	w.wantKnown("left@corp.example", "new@corp.example")
 }
 
-// TestControllersInTurns checks that a removal takes effect although the controller changes
-// more often than once within the lag.
+// TestControllersInTurns checks that a removal takes effect although the controller changes more than once
+// within the lag.
 func TestControllersInTurns(t *testing.T) {
 	w, d2, s2 := two(t, nil)
 	w.user("Ann", "ann@corp.example")

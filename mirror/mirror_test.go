@@ -73,7 +73,7 @@ func TestMovedAddressIsNeverUnknown(t *testing.T) {
 	w.set(bob, "bob@corp.example", "team@corp.example")
 	w.pass(store.Incremental)
 	w.wantEqual()
-	// The same during a full read: from an object that is not read yet to one that was.
+	// The same during a full read: the address moves from an object that was not yet read to one that was.
 	late := w.user("Zoe", "zoe@corp.example", "desk@corp.example")
 	w.pass(store.Incremental)
 	moved := false
@@ -90,8 +90,8 @@ func TestMovedAddressIsNeverUnknown(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestMovedDuringTheRead moves an address during a pass from an object that is read late to
-// one that was read early. The pass sees the loss and not the gain.
+// TestMovedDuringTheRead moves an address during a pass from an object that is read late to one that was read
+// early. The pass sees the loss but not the gain.
 func TestMovedDuringTheRead(t *testing.T) {
 	for name, full := range map[string]bool{"incremental": false, "full, in its second read": true} {
 		for how, lose := range map[string]func(*world, adsim.GUID) error{
@@ -123,7 +123,7 @@ func TestMovedDuringTheRead(t *testing.T) {
 					}
 					if s.Page == 1 {
 						if reads++; full && reads == 2 {
-							touch() // makes two pages of the second read
+							touch() // forces a second page in the second read
 						}
 					} else if !full || reads == 2 {
 						moved = true
@@ -208,8 +208,7 @@ func TestEmptyAnswerIsRefused(t *testing.T) {
 	w.wantKnown("ann@corp.example")
 }
 
-// TestBrokenFullPassIsMadeUpFor checks that later incremental passes do not leave behind
-// what an interrupted full pass wrote.
+// TestBrokenFullPassIsMadeUpFor checks that later incremental passes clean up after an interrupted full pass.
 func TestBrokenFullPassIsMadeUpFor(t *testing.T) {
 	prepare := func(t *testing.T, change func(*world, *Config)) (*world, adsim.GUID) {
 		w := newWorld(t, change)

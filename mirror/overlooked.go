@@ -9,14 +9,14 @@ import (
 	"rcpt-milter/store"
 )
 
-// A controller that pages by position skips objects whose container moves from behind the
-// position to in front of it. The pass reads the objects below such a container again, if it
-// sees the move. It does not see the move of a container that the account cannot read, that hides
-// uSNChanged, or that has a class which is not read. So a full pass believes that an object is
-// gone only after it has looked for it by its GUID, which has no position.
+// A controller that pages by position skips objects whose container moves from after the position to before it.
+// If the pass sees the move, it reads the objects below the container again. It does not see the move if the
+// account cannot read the container, if uSNChanged of the container is hidden, or if the class of the container
+// is not read. Before a full pass concludes that an object is gone, it therefore looks for the object by GUID,
+// which does not depend on a position.
 
-// readUntilComplete completes a full read: it reads the changes up to now, the objects below
-// moved containers, and the objects that were overlooked.
+// readUntilComplete completes a full read. It reads the changes so far, the objects below moved containers, and
+// the objects that were overlooked.
 func (r *passRun) readUntilComplete(ctx context.Context) error {
 	for range maxMoveRounds {
 		if err := r.readUntilStable(ctx); err != nil {
@@ -36,11 +36,11 @@ func (r *passRun) readUntilComplete(ctx context.Context) error {
 	return errStillMoving
 }
 
-// readOverlooked reads the objects that exist and that the pass has not read, and returns their
-// number. Objects that are new since the pass began do not count.
+// readOverlooked reads objects that exist but that the pass has not read, and returns their number. Objects
+// created since the pass started do not count.
 //
-// A pass that continues from the cursor looks for the stored objects: all others are among the
-// changes since. Any other pass also lists all objects once more.
+// A pass that continues from the cursor looks for the stored objects, because all others are among the changes
+// since the cursor. Any other pass also lists all objects once more.
 func (r *passRun) readOverlooked(ctx context.Context) (count int, err error) {
 	unseen, err := r.pass.Unseen()
 	if err != nil {
@@ -83,27 +83,27 @@ func (r *passRun) listUnseen(ctx context.Context) (unseen []directory.GUID, err 
 	return unseen, err
 }
 
-// noteOutOfScope records an object that lost addresses because it was read outside the scope.
+// noteOutOfScope records an object that lost addresses because it was read outside of the scope.
 func (r *passRun) noteOutOfScope(o *directory.Object) {
 	if !o.Deleted && !r.m.config.Rules.inScope(o.DN) {
 		r.outOfScope = append(r.outOfScope, o.GUID)
 	}
 }
 
-// takeOutOfScope returns the objects of noteOutOfScope and forgets them.
+// takeOutOfScope returns the objects recorded by noteOutOfScope and forgets them.
 func (r *passRun) takeOutOfScope() []directory.GUID {
 	list := r.outOfScope
 	r.outOfScope = nil
 	return list
 }
 
-// rereadOutOfScope reads the objects of noteOutOfScope again. Their container may have been
-// outside the scope for a moment only, and if it is hidden, its return does not show.
+// rereadOutOfScope reads the objects recorded by noteOutOfScope again. Their container may have been outside of
+// the scope only briefly, and if it is hidden, its return is not visible.
 func (r *passRun) rereadOutOfScope(ctx context.Context) error {
 	return r.m.source.ReadObjects(ctx, distinct(r.takeOutOfScope()), r.applyPage)
 }
 
-// distinct sorts a list and drops duplicates.
+// distinct sorts a list and removes duplicates.
 func distinct(list []directory.GUID) []directory.GUID {
 	slices.SortFunc(list, func(a, b directory.GUID) int { return bytes.Compare(a[:], b[:]) })
 	return slices.Compact(list)

@@ -12,8 +12,8 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// restlessLife moves, adds and removes containers and people between the pages of full
-// passes, some of which fail.
+// restlessLife moves, adds and removes containers and people between the pages of full passes. Some of the
+// passes fail.
 type restlessLife struct {
 	*world
 	rnd  *rand.Rand
@@ -32,13 +32,13 @@ func (l *restlessLife) entries(kind adsim.Kind) (list []adsim.Entry) {
 
 func pickOne[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
-// container selects a random container.
+// container returns a random container.
 func (l *restlessLife) container() string {
 	return pickOne(l.rnd, append(l.entries(adsim.OU), adsim.Entry{DN: people},
 		adsim.Entry{DN: "CN=Users,DC=corp,DC=example"})).DN
 }
 
-// step makes one random change. A change that the model rejects has no effect.
+// step makes one random change. The simulated directory may reject it.
 func (l *restlessLife) step() {
 	l.made++
 	name := fmt.Sprint("o", l.made)
@@ -68,9 +68,8 @@ func (l *restlessLife) step() {
 	}
 }
 
-// TestRestlessLives checks, for a controller that pages by position, that an address stays
-// known that existed at the last good pass and still exists, and that the index equals the
-// directory at the end.
+// TestRestlessLives checks a controller that pages by position. An address must stay known if it existed at the
+// last good pass and still exists. At the end, the index must equal the directory.
 func TestRestlessLives(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -119,8 +118,7 @@ func TestRestlessLives(t *testing.T) {
 	}
 }
 
-// settle runs passes without changes in between, after which the index equals the
-// directory.
+// settle runs passes without changes in between, after which the index must equal the directory.
 func (l *restlessLife) settle() {
 	l.t.Helper()
 	for range 2 {

@@ -14,13 +14,12 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// positioned pages through the tree as Active Directory does through its index of
-// ancestors: in the order of the index, from the end of the last page, and by the state at
-// the time of the page.
+// positioned pages through the tree as Active Directory does with its ancestors index: in index order, from the
+// end of the last page, with the state at the time of each page.
 type positioned struct {
 	Source
 	size   int
-	before func(page int) // called before a page of the full read
+	before func(page int) // called before each page of the full read
 }
 
 func (b positioned) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
@@ -74,8 +73,7 @@ func positionOf(dn string) string {
 	return strings.Join(parts, ",") + ","
 }
 
-// pagingWorld has all controllers page by position, and calls a function before each page
-// of a full read.
+// pagingWorld makes all controllers page by position, and calls a function before each page of a full read.
 func pagingWorld(t *testing.T, before func(w *world, page int), change func(*world, *Config)) *world {
 	t.Helper()
 	return newWorld(t, func(w *world, c *Config) {
@@ -94,8 +92,8 @@ func pagingWorld(t *testing.T, before func(w *world, page int), change func(*wor
 	})
 }
 
-// tree adds OU=Sales in OU=Zone, at the end of the order of names, with an OU and six
-// people below it, and people in front of it.
+// tree adds OU=Sales in OU=Zone, at the end of the index order. It has an OU and six people below it, and
+// people before it.
 func (w *world) tree() (sales adsim.GUID) {
 	w.t.Helper()
 	w.add(adsim.OU, "OU=Area,DC=corp,DC=example")
@@ -116,10 +114,10 @@ const (
 	back  = "OU=Zone,DC=corp,DC=example"
 )
 
-// TestMoveDuringAPositionedRead: a controller pages by position while containers change
-// their names. The objects below them are found, in the first full pass and in later ones.
+// TestMoveDuringAPositionedRead renames containers while a controller pages by position. The objects below them
+// must be found, in the first full pass and in later ones.
 func TestMoveDuringAPositionedRead(t *testing.T) {
-	type at map[int]func(w *world, sales adsim.GUID) error // changes before a page
+	type at map[int]func(w *world, sales adsim.GUID) error // changes before each page
 	move := func(to string) func(*world, adsim.GUID) error {
 		return func(w *world, sales adsim.GUID) error { return w.d.Move(sales, to) }
 	}
@@ -210,8 +208,7 @@ func owners(w *world) []string {
 	return slices.Sorted(slices.Values(all))
 }
 
-// TestPersonWithPeopleBelow: objects other than containers may also have objects below
-// them.
+// TestPersonWithPeopleBelow checks that objects other than containers may also have objects below them.
 func TestPersonWithPeopleBelow(t *testing.T) {
 	var boss adsim.GUID
 	moved := false
@@ -233,8 +230,8 @@ func TestPersonWithPeopleBelow(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestMovesWithoutEndStopNothing: if containers never stop moving, no full pass completes.
-// No pass then removes an address, and additions take effect.
+// TestMovesWithoutEndStopNothing checks that no full pass completes while containers keep moving. No pass may
+// then remove an address, but additions must take effect.
 func TestMovesWithoutEndStopNothing(t *testing.T) {
 	var sales adsim.GUID
 	n, restless := 0, false
@@ -256,7 +253,7 @@ func TestMovesWithoutEndStopNothing(t *testing.T) {
 		added := fmt.Sprintf("new%d@corp.example", i)
 		w.user(fmt.Sprint("New", i), added)
 		before = append(before, added)
-		w.pass(store.Incremental) // the failed one is not required: no base was crossed
+		w.pass(store.Incremental) // the failed pass was not required: nothing crossed a base
 		w.wantKnown(before...)
 		w.wantState(Fresh)
 	}
@@ -274,8 +271,8 @@ func TestMovesWithoutEndStopNothing(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestContainerThatOnlyChanges checks that a container that is edited or added during a
-// full pass costs one search below it and no second full pass.
+// TestContainerThatOnlyChanges checks that a container that is edited or added during a full pass costs one
+// search below it, and no second full pass.
 func TestContainerThatOnlyChanges(t *testing.T) {
 	for name, change := range map[string]func(*world, adsim.GUID){
 		"edited": func(w *world, sales adsim.GUID) { w.must(w.d.Modify(sales, adsim.Set("description", "x"))) },

@@ -19,8 +19,8 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// TestCompareBesideAShorterList: the list of controllers becomes shorter than the position
-// of the one that was used.
+// TestCompareBesideAShorterList makes the list of controllers shorter than the position of the controller that
+// was used.
 func TestCompareBesideAShorterList(t *testing.T) {
 	var found dns
 	var s2 *adsim.Server
@@ -34,7 +34,7 @@ func TestCompareBesideAShorterList(t *testing.T) {
 	d2.Restore(w.d.Snapshot())
 	d2.NewInvocationID()
 	w.server.Down()
-	w.pass(store.Full)          // at dc2, the second of the list
+	w.pass(store.Full)          // at dc2, the second in the list
 	found.list = found.list[1:] // dc1 leaves DNS
 	w.advance(2 * time.Minute)
 	s2.Down()
@@ -77,7 +77,7 @@ func TestListsOfAllLengths(t *testing.T) {
 	}
 }
 
-// panickingSource panics in one of its methods while armed.
+// panickingSource panics in the armed method.
 type panickingSource struct {
 	Source
 	armed *atomic.Pointer[string]
@@ -116,7 +116,7 @@ func (b panickingSource) Watch(ctx context.Context, ready, changed func()) error
 type testLog struct {
 	sync.Mutex
 	bytes.Buffer
-	wrote chan struct{} // has an element after a write
+	wrote chan struct{} // receives a value after a write
 }
 
 func newTestLog() *testLog { return &testLog{wrote: make(chan struct{}, 1)} }
@@ -150,7 +150,7 @@ func (l *testLog) String() string {
 	return l.Buffer.String()
 }
 
-// panickingWorld returns a world that panics in the armed method.
+// panickingWorld returns a world whose source panics in the armed method.
 func panickingWorld(t *testing.T, change func(*Config)) (*world, *atomic.Pointer[string], *testLog) {
 	t.Helper()
 	armed, log := new(atomic.Pointer[string]), newTestLog()
@@ -175,7 +175,7 @@ func panickingWorld(t *testing.T, change func(*Config)) (*world, *atomic.Pointer
 	return w, armed, log
 }
 
-// TestPanicsEndNothing checks that a pass that panics fails, and that the next one is good.
+// TestPanicsEndNothing checks that a pass that panics fails, and that the next pass succeeds.
 func TestPanicsEndNothing(t *testing.T) {
 	for _, at := range []string{"dial", "root", "read", "page"} {
 		t.Run(at, func(t *testing.T) {
@@ -190,7 +190,7 @@ func TestPanicsEndNothing(t *testing.T) {
 			w.server.CutConnections()
 			added := false
 			for {
-				if !added { // makes a page
+				if !added { // adds a page
 					w.user("Bob", "bob@corp.example")
 					added = true
 				}
@@ -215,7 +215,7 @@ func TestPanicsEndNothing(t *testing.T) {
 	}
 }
 
-// TestPanicInACommand checks that the panic is the error of that command.
+// TestPanicInACommand checks that a panic is returned as the error of the command.
 func TestPanicInACommand(t *testing.T) {
 	w, _, log := panickingWorld(t, nil)
 	stop := w.run()
@@ -282,7 +282,7 @@ func (f *panickingRunner) Run(ctx context.Context) error {
 	return nil
 }
 
-// TestPanicOfARunner checks that it ends neither the group nor the runner.
+// TestPanicOfARunner checks that a panic ends neither the group nor the runner.
 func TestPanicOfARunner(t *testing.T) {
 	before := panicRestartDelay
 	panicRestartDelay = time.Millisecond
@@ -303,7 +303,7 @@ func TestPanicOfARunner(t *testing.T) {
 	}
 }
 
-// TestPanicOfARetiredDirectory checks that it is a failed pass.
+// TestPanicOfARetiredDirectory checks that a panic is a failed pass.
 func TestPanicOfARetiredDirectory(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example")

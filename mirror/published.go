@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -10,27 +11,27 @@ import (
 	"rcpt-milter/store"
 )
 
-// A mirror may follow the stream of a hub in place of a controller. What differs is in this file: the
-// objects are classified already (Rules.Published), a full read proves itself by a digest, and what
-// the stream shows has an age.
+// A mirror may follow the stream of a hub instead of a controller. This file has the differences: the objects
+// are already classified (Rules.Published), a digest verifies a full read, and the content of the stream has an
+// age.
 
-// Digester is a Source that knows what the index must equal after a pass.
+// Digester is a Source that knows the digest which the index must have after a pass.
 type Digester interface {
 	Source
-	// Digest returns the digest of everything that existed at the end of the last Read, and the
-	// USN of that moment. It reports false if there was none.
+	// Digest returns the digest of everything that existed at the end of the last Read, and the USN of that
+	// moment. ok is false if there was no Read.
 	Digest() (digest store.Digest, usn uint64, ok bool)
 }
 
-// errStreamSetBack ends a pass of a stream that was restored from a backup. The hub notices that, and
+// ErrSetBack means that a stream was restored from a backup. The hub notices that, and
 // gives the stream a new generation after it has published what is missing.
-var errStreamSetBack = fmt.Errorf("%w: the stream was set back, as by a restored backup of the engine; "+
-	"waiting for the hub to publish what is missing", directory.ErrProtocol)
+var ErrSetBack = fmt.Errorf("%w: the stream was set back, as by a restored backup of the engine; "+
+	"waiting for the hub to publish what is missing, or for `rcpt-milter sync --full`", directory.ErrProtocol)
 
-// publishedWatchRetry is the longest delay between two attempts to be notified by a stream.
+// publishedWatchRetry is the longest delay between attempts to be notified by a stream.
 const publishedWatchRetry = 10 * time.Second
 
-// watchRetry returns the longest delay between two attempts to be notified.
+// watchRetry returns the longest delay between attempts to be notified.
 func (m *Mirror) watchRetry() time.Duration {
 	if m.config.Rules.Published {
 		return publishedWatchRetry
@@ -38,7 +39,7 @@ func (m *Mirror) watchRetry() time.Duration {
 	return watchRetry
 }
 
-// readPublished reads everything of a stream. The source verifies that nothing is missing.
+// readPublished reads a whole stream. The source verifies that nothing is missing.
 func (r *passRun) readPublished(ctx context.Context, stored store.Directory) error {
 	if err := r.m.source.Read(ctx, 0, r.pageHandler(ctx)); err != nil {
 		return err
@@ -49,7 +50,7 @@ func (r *passRun) readPublished(ctx context.Context, stored store.Directory) err
 	return r.sweep(stored)
 }
 
-// addPublished adds the addresses of an object of a stream. Its values are canonical addresses.
+// addPublished adds the addresses of an object in a stream. Its values are canonical addresses.
 func addPublished(out *store.Object, o *directory.Object) {
 	for _, v := range o.Values {
 		a, err := address.Parse(v.Raw)
@@ -62,8 +63,8 @@ func addPublished(out *store.Object, o *directory.Object) {
 	}
 }
 
-// keepUnreadable returns the objects that were read. The others keep what the index has of them.
-func (r *passRun) keepUnreadable(read []directory.Object) []directory.Object {
+// readableOf returns the objects that were read. The others keep what the index has of them.
+func (r *passRun) readableOf(read []directory.Object) []directory.Object {
 	if !r.m.config.Rules.Published {
 		return read
 	}
@@ -83,42 +84,53 @@ func (r *passRun) keepUnreadable(read []directory.Object) []directory.Object {
 	return readable
 }
 
-// reasonNewTerm is the reason of a full pass while digests cannot be compared. A hub and an engine that
-// were restored together may have passed the cursor again, with other messages than were read.
+// reasonNewTerm is the reason of a full pass while digests cannot be compared. If a hub and an engine were
+// restored together, the stream may have passed the cursor again with messages other than those that were read.
 const reasonNewTerm = "the hub began to publish anew while removals wait"
 
-// isSetBack reports whether a stream is behind what was read of it.
+// isSetBack reports whether a stream is behind the cursor, or behind what a pass has begun to read. A pass
+// commits at a state of the hub; one that does not end may have read messages after the newest state.
 func isSetBack(at cursor, root directory.Root) bool {
-	return at.InvocationID == root.InvocationID && root.HighestCommittedUSN < max(at.USN, at.Highest)
+	if at.InvocationID == root.InvocationID && root.HighestCommittedUSN < max(at.USN, at.Highest) {
+		return true
+	}
+	return at.Begun.InvocationID == root.InvocationID && max(root.HighestCommittedUSN, root.LastUSN) < at.Begun.USN
 }
 
-// setBack ends a pass of a stream that was set back. Once the stream has passed the cursor again, a full
-// pass has to follow: an incremental one would miss what the lost messages had said.
+// setBack ends a pass of a stream that was set back. After the stream has passed the cursor again, a full pass
+// must follow, because an incremental pass would miss the content of the lost messages.
 func (r *passRun) setBack(stored store.Directory) error {
 	r.m.differs.Store(true)
-	if stored.FullPassPending != "" {
-		return errStreamSetBack
+	return cmp.Or(r.recordSetBack(stored), ErrSetBack)
+}
+
+// recordSetBack records that only a full pass may follow, because the next pass may not detect that the database was
+// set back.
+func (r *passRun) recordSetBack(stored store.Directory) error {
+	if stored.FullPassPending != "" || stored.LastFull.Number == 0 {
+		return nil
 	}
 	pass, err := r.m.config.Store.Begin(r.m.config.Name, store.Full, store.Origin{Started: r.started,
 		Controller: r.root.DNSHostName, Database: decodeCursor(stored.Cursor).database(), Why: reasonSetBack,
-		Rules: stored.Fingerprint, HandoverLag: r.m.handoverLag, RequireFullPass: true})
+		Rules: stored.Fingerprint, Lag: r.m.config.ReplicationLag, HandoverLag: r.m.handoverLag,
+		RequireFullPass: true, ClockSet: r.clockSet(stored)})
 	if err != nil {
 		return storeError{err}
 	}
 	pass.Abort()
-	return errStreamSetBack
+	return nil
 }
 
-// mayDiffer reports whether the index may differ from what the hub has published, as the cursor stores
-// it. A pass that changed addresses is compared after its commit only, so the next one stores the result.
+// mayDiffer reports whether the index may differ from what the hub has published, for the next cursor. A pass
+// that changed addresses is compared only after its commit, so the next pass stores the result.
 func (r *passRun) mayDiffer() bool {
 	return r.m.config.Rules.Published && (r.m.differs.Load() || r.unreadable || r.touched)
 }
 
-// compareDigests compares the index after a pass with what the hub has published. While they differ,
-// the index does not prove that an address is unknown, and full passes follow. A pass that read more
-// than its rootDSE, and removals that wait or are held, leave the last result. An object that could not
-// be read is a difference in any case.
+// compareDigests compares the index after a pass with what the hub has published. While they differ, the index
+// does not prove addresses unknown, and full passes follow. The last result stays if the pass read more than
+// its rootDSE covers, or if removals are pending or held. An object that could not be read always counts as a
+// difference.
 func (r *passRun) compareDigests(stored store.Directory) {
 	source, ok := r.m.source.(Digester)
 	if !ok {

@@ -13,11 +13,11 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// TestRandomReplicas lets three controllers replicate in part, fail and return, while two
-// directories follow them and objects change, move between the directories, are deleted and
-// restored. The addresses of the newest state of an object that any pass has read stay
-// known for the replication lag, and open to outside senders when objects become
-// internal-only. SEEDS=3000 tries more seeds; SEED=17 begins with that one.
+// TestRandomReplicas lets three controllers replicate partially, fail and recover, while two directories follow
+// them and objects change, move between the directories, are deleted and are restored. The addresses in the
+// newest state of an object that any pass has read must stay known for the replication lag. They must also stay
+// open to outside senders if objects become internal-only. SEEDS=3000 tries more seeds; SEED=17 starts with
+// that one.
 func TestRandomReplicas(t *testing.T) {
 	first, seeds := number(t, "SEED", 0), number(t, "SEEDS", 6)
 	for seed := first; seed < first+seeds; seed++ {
@@ -51,26 +51,26 @@ func number(t *testing.T, name string, usual int) int {
 
 const elsewhere = "OU=Left,DC=corp,DC=example"
 
-// lifeState is one state of an object. The attribute info numbers them.
+// lifeState is one state of an object. The attribute info has its number.
 type lifeState struct {
 	deleted bool
-	left    bool // it is in the OU of the second directory
-	closed  bool // it is internal-only
+	left    bool // in the OU of the second directory
+	closed  bool // internal-only
 	has     []string
 }
 
-// lifeObject is an object that is written at one controller only, which orders its states.
+// lifeObject is an object that is written at only one controller, which orders its states.
 type lifeObject struct {
 	guid    adsim.GUID
 	home    *adsim.Directory
 	states  []lifeState
-	newest  int // the newest state that any pass has read; -1: none
+	newest  int // newest state that any pass has read; -1 means none
 	read    time.Time
 	holds   bool            // a pass read it in the scope of its directory
-	counted map[string]bool // addresses of it that were known
+	counted map[string]bool // those of its addresses that were known
 }
 
-// follows is one directory of the index.
+// follows is one directory in the index.
 type follows struct {
 	*Mirror
 	left bool // its base is the OU of the second directory
@@ -88,9 +88,9 @@ type replicatedLife struct {
 	up           []bool
 	objects      []*lifeObject
 	followers    []follows
-	closing      bool          // objects become internal-only, and open again
-	unreplicated time.Duration // since all controllers had the same state
-	window       time.Duration // for which an address that was read stays, even if it is gone
+	closing      bool          // objects become internal-only and open again
+	unreplicated time.Duration // time since all controllers last had the same state
+	window       time.Duration // how long an address that was read stays known, even if it is gone
 	log          []string
 }
 
@@ -132,14 +132,13 @@ func newReplicatedLife(t *testing.T, seed uint64, two, closing bool) *replicated
 		l.objects = append(l.objects, o)
 	}
 	l.converge()
-	for _, f := range l.followers { // the store has to have both
+	for _, f := range l.followers { // the store must have both
 		l.follow(f)
 	}
 	return l
 }
 
-// second adds the directory of the other OU, which prefers the controllers in reverse
-// order.
+// second adds the directory of the other OU, which prefers the controllers in reverse order.
 func (l *replicatedLife) second() {
 	config := l.config
 	config.Name, config.Rules.Bases = "left", []string{elsewhere}
@@ -239,7 +238,7 @@ func (l *replicatedLife) write(n int) {
 	l.note("%s writes o%d #%s: %+v", o.home.HostName(), n, k, next)
 }
 
-// toggle makes a controller fail or return; one always works.
+// toggle makes a controller fail or recover; at least one always works.
 func (l *replicatedLife) toggle(i int) {
 	working := 0
 	for _, up := range l.up {
@@ -262,7 +261,7 @@ func (l *replicatedLife) toggle(i int) {
 	l.note("dc%d works: %t", i+1, l.up[i])
 }
 
-// follow runs a pass of a directory and checks what must be known after it.
+// follow runs a pass of a directory and checks what must be known afterwards.
 func (l *replicatedLife) follow(f follows) {
 	l.t.Helper()
 	result := f.Pass(l.t.Context(), l.r.IntN(12) == 0)
@@ -301,7 +300,7 @@ func (l *replicatedLife) check(at *adsim.Directory, f follows) {
 	}
 }
 
-// cannotTell reports whether an unknown recipient is deferred.
+// cannotTell reports whether unknown recipients are deferred.
 func (l *replicatedLife) cannotTell() bool {
 	return slices.ContainsFunc(l.followers, func(f follows) bool {
 		state, _ := f.State()
@@ -311,7 +310,7 @@ func (l *replicatedLife) cannotTell() bool {
 
 func (l *replicatedLife) story() string { return strings.Join(l.log, "\n") }
 
-// stateAt returns the number of the state that a controller has; -1: none.
+// stateAt returns the number of the state that a controller has; -1 means none.
 func stateAt(d *adsim.Directory, guid adsim.GUID) int {
 	e, err := d.Get(guid)
 	if err != nil || len(e.Attrs["info"]) == 0 {
@@ -321,8 +320,8 @@ func stateAt(d *adsim.Directory, guid adsim.GUID) int {
 	return k
 }
 
-// saw records the state that a directory has read. Outside its bases it learns only that an
-// object was deleted, or that its own object has moved away.
+// saw records the state that a directory has read. Outside of its bases, a directory learns only that an object
+// was deleted, or that its own object has moved away.
 func (o *lifeObject) saw(k int, f follows, now time.Time) {
 	switch {
 	case k < o.newest || k < 0:

@@ -24,8 +24,8 @@ func two(t *testing.T, change func(*world, *Config)) (*world, *adsim.Directory, 
 	return w, d2, s2
 }
 
-// TestUndeletedBetweenTwoPasses: an object is deleted and restored between two passes at
-// dc1. dc2, which takes over, has the deletion only.
+// TestUndeletedBetweenTwoPasses deletes and restores an object between two passes at dc1. dc2, which takes
+// over, has only the deletion.
 func TestUndeletedBetweenTwoPasses(t *testing.T) {
 	w, d2, _ := two(t, nil)
 	w.user("Ann", "ann@corp.example")
@@ -45,7 +45,7 @@ func TestUndeletedBetweenTwoPasses(t *testing.T) {
 	w.wantKnown("ann@corp.example", "back@corp.example")
 }
 
-// TestAddressBackBetweenTwoPasses does the same with one address of a present object.
+// TestAddressBackBetweenTwoPasses removes and restores one address of an existing object in the same way.
 func TestAddressBackBetweenTwoPasses(t *testing.T) {
 	w, d2, _ := two(t, nil)
 	ann := w.user("Ann", "ann@corp.example", "a2@corp.example")
@@ -61,8 +61,8 @@ func TestAddressBackBetweenTwoPasses(t *testing.T) {
 	w.wantKnown("a2@corp.example", "ann@corp.example")
 }
 
-// TestSeenAtTheOtherController: an address that dc2 restored is not lost when dc1, which
-// does not have the change, takes over again.
+// TestSeenAtTheOtherController checks that an address that dc2 restored is not lost when dc1, which does not
+// have the change, takes over again.
 func TestSeenAtTheOtherController(t *testing.T) {
 	w, d2, s2 := two(t, nil)
 	ann := w.user("Ann", "ann@corp.example", "a2@corp.example")
@@ -70,7 +70,7 @@ func TestSeenAtTheOtherController(t *testing.T) {
 	w.pass(store.Full)
 	w.advance(time.Hour)
 	w.server.Down()
-	w.set(ann, "ann@corp.example") // at dc1, by mistake, while it is down for us
+	w.set(ann, "ann@corp.example") // at dc1, by mistake, while we cannot reach it
 	d2.ReplicateFrom(w.d, 0)
 	w.must(d2.Modify(ann, adsim.Set("proxyAddresses", "smtp:ann@corp.example",
 		"smtp:a2@corp.example"))) // corrected at dc2
@@ -83,7 +83,7 @@ func TestSeenAtTheOtherController(t *testing.T) {
 	w.wantKnown("a2@corp.example", "ann@corp.example")
 }
 
-// TestSetBackWhileNotFollowed: dc1 is set back while dc2 is followed, and takes over again.
+// TestSetBackWhileNotFollowed sets dc1 back while dc2 is followed, and lets dc1 take over again.
 func TestSetBackWhileNotFollowed(t *testing.T) {
 	w, d2, s2 := two(t, nil)
 	w.user("Ann", "ann@corp.example")
@@ -103,7 +103,7 @@ func TestSetBackWhileNotFollowed(t *testing.T) {
 	w.wantKnown("ann@corp.example", "new@corp.example")
 }
 
-// TestOtherDomain: the directory keeps its name, and its urls lead to another domain.
+// TestOtherDomain changes the urls of a directory to another domain.
 func TestOtherDomain(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example")
@@ -127,8 +127,7 @@ func TestOtherDomain(t *testing.T) {
 	}
 }
 
-// TestTombstoneOverTwoHops: the old tombstone reaches dc2 through dc3, after dc1 has
-// restored the object.
+// TestTombstoneOverTwoHops lets the old tombstone reach dc2 through dc3, after dc1 has restored the object.
 func TestTombstoneOverTwoHops(t *testing.T) {
 	w, d2, _ := two(t, nil)
 	d3 := w.d.NewReplica("dc3", 9000)
@@ -140,15 +139,15 @@ func TestTombstoneOverTwoHops(t *testing.T) {
 	w.advance(time.Minute)
 	w.must(w.d.Delete(back))
 	w.pass(store.Incremental)
-	d3.ReplicateFrom(w.d, 0) // dc3 gets the deletion
+	d3.ReplicateFrom(w.d, 0) // dc3 receives the deletion
 	w.advance(time.Minute)
 	w.must(w.d.Undelete(back, ""))
 	w.pass(store.Incremental) // learned again from dc1
 	w.wantKnown("ann@corp.example", "back@corp.example")
 	w.advance(time.Minute)
-	d2.ReplicateFrom(d3, 0) // dc2 gets the deletion only now
+	d2.ReplicateFrom(d3, 0) // dc2 receives the deletion only now
 	w.advance(time.Minute)
-	w.pass(store.Incremental) // dc1 still has it, later than that
+	w.pass(store.Incremental) // dc1 still has it, at a later time
 	w.server.Down()
 	w.pass(store.Full)
 	w.wantKnown("ann@corp.example", "back@corp.example")

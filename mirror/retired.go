@@ -15,27 +15,27 @@ import (
 	"rcpt-milter/store"
 )
 
-// Retired is the state of a directory that was removed from the configuration. No decision
-// about a recipient depends on it.
+// Retired is the state of a directory that is no longer configured. It does not affect decisions about
+// recipients.
 const Retired State = "retired"
 
-// retiredRules is the fingerprint of such a directory. No rules have this fingerprint, so a
-// directory that returns is read in full before it is trusted.
+// retiredRules is the fingerprint of the rules of a retired directory. No rules have this fingerprint, so a
+// directory that is configured again is read in full before it is trusted.
 const retiredRules = "retired"
 
-// retiredInterval is how often held removals are judged again, because another directory
-// may have read the addresses since.
+// retiredInterval is the interval at which held removals are judged again, because another directory may have
+// read the addresses meanwhile.
 const retiredInterval = 10 * time.Minute
 
 // RetiredConfig configures a RetiredDirectory.
 type RetiredConfig struct {
-	Name     string // in the store
+	Name     string // name in the store
 	Store    *store.Store
 	Guard    Guard             // applies to addresses that no other directory has
-	Canaries []address.Address // as in Limits, the initial ones; SetCanaries changes them
+	Canaries []address.Address // initial canaries, as in Limits; SetCanaries changes them
 
-	Guarded func(domain string) bool // as in Limits, the initial one; SetGuarded changes it
-	// HandoverLag is as in Limits, but nil means zero. SetHandoverLag changes it.
+	Guarded func(domain string) bool // initial value, as in Limits; SetGuarded changes it
+	// HandoverLag is as in Limits, except that nil means zero. SetHandoverLag changes it.
 	HandoverLag func(domain string) time.Duration
 
 	Log     *slog.Logger     // required
@@ -43,27 +43,27 @@ type RetiredConfig struct {
 	Observe func(PassResult) // called after each pass; nil means no observer
 }
 
-// RetiredDirectory removes the addresses of a directory that was removed from the
-// configuration. It runs full passes that see no object. Addresses that no other directory
-// has pass the guard. When no address is left, the store drops the directory. All methods
-// may be called concurrently.
+// RetiredDirectory removes the addresses of a directory that is no longer configured. It runs full passes that
+// see no objects. Addresses that no other directory has are subject to the guard. When no address is left, it
+// drops the directory from the store. All methods are safe for concurrent use.
 type RetiredDirectory struct {
 	config      RetiredConfig
 	canaries    atomic.Pointer[[]address.Address]
 	guarded     atomic.Pointer[func(domain string) bool]
 	handoverLag atomic.Pointer[func(domain string) time.Duration]
 
-	mu sync.Mutex // held while the store is changed
+	mu         sync.Mutex // held while the store is being changed
+	waitsSince time.Time  // start of the waits of withHandoverWaits; zero until the first pass
 
 	status struct {
 		sync.Mutex
 		gone bool
-		kept bool  // an operator discarded the removals, so they stay until the next start
-		err  error // of the last pass
+		kept bool  // an operator discarded the removals, so the addresses stay until the next start
+		err  error // error of the last pass
 	}
 }
 
-// NewRetiredDirectory returns a RetiredDirectory. It starts nothing before Run or Pass.
+// NewRetiredDirectory returns a RetiredDirectory. Run and Pass start it.
 func NewRetiredDirectory(config RetiredConfig) *RetiredDirectory {
 	if config.Now == nil {
 		config.Now = time.Now
@@ -79,22 +79,22 @@ func NewRetiredDirectory(config RetiredConfig) *RetiredDirectory {
 	return r
 }
 
-// SetHandoverLag replaces HandoverLag from the next pass on.
+// SetHandoverLag replaces HandoverLag, with effect from the next pass.
 func (r *RetiredDirectory) SetHandoverLag(lag func(domain string) time.Duration) {
 	r.handoverLag.Store(&lag)
 }
 
-// SetCanaries replaces the canaries from the next pass on.
+// SetCanaries replaces the canaries, with effect from the next pass.
 func (r *RetiredDirectory) SetCanaries(canaries []address.Address) { r.canaries.Store(&canaries) }
 
-// SetGuarded changes which domains are guarded, from the next pass on; nil means all.
+// SetGuarded replaces Guarded, with effect from the next pass. Nil means all domains.
 func (r *RetiredDirectory) SetGuarded(guarded func(domain string) bool) { r.guarded.Store(&guarded) }
 
 // Name returns the name of the directory.
 func (r *RetiredDirectory) Name() string { return r.config.Name }
 
-// Run runs passes until the directory is gone, an operator discards the removals, or ctx
-// ends. It returns nil.
+// Run runs passes until the directory is gone, an operator discards the removals, or ctx ends. It always
+// returns nil.
 func (r *RetiredDirectory) Run(ctx context.Context) error {
 	ticker := time.NewTicker(retiredInterval)
 	defer ticker.Stop()
@@ -111,8 +111,8 @@ func (r *RetiredDirectory) Run(ctx context.Context) error {
 	}
 }
 
-// Pass removes the addresses that the guard releases. It drops the directory from the store
-// when no address is left.
+// Pass removes the addresses that the guard releases. It drops the directory from the store when no address is
+// left.
 func (r *RetiredDirectory) Pass() PassResult {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -138,8 +138,8 @@ func (r *RetiredDirectory) Pass() PassResult {
 	return result
 }
 
-// pass runs one full pass that sees no object. If nothing but the same hold would come out
-// of it, it commits nothing and returns the zero info.
+// pass runs one full pass that sees no objects. If the result would be the same hold as before, it commits
+// nothing and returns the zero info.
 func (r *RetiredDirectory) pass() (store.PassInfo, error) {
 	s, name, now := r.config.Store, r.config.Name, r.config.Now()
 	before := s.Directory(name)
@@ -160,12 +160,13 @@ func (r *RetiredDirectory) pass() (store.PassInfo, error) {
 	return info, err
 }
 
-// decide asks the guard and commits the pass.
+// decide consults the guard and commits the pass.
 func (r *RetiredDirectory) decide(pass *store.Pass, before store.Directory, now time.Time) (store.PassInfo, error) {
 	hold, goes, err := r.hold(pass, before, now)
 	if err != nil {
 		return store.PassInfo{}, err
 	}
+	// The text is compared only to store a new one; a reworded reason costs one commit.
 	if hold.reason != "" && hold.reason == before.Hold && !goes && before.Fingerprint == retiredRules {
 		return store.PassInfo{}, nil
 	}
@@ -178,18 +179,20 @@ func (r *RetiredDirectory) decide(pass *store.Pass, before store.Directory, now 
 	return info, err
 }
 
-// hold asks the guard, and reports whether some removals take effect although others are
-// held. Addresses that another directory also has are not lost. A directory that was only
-// renamed in the configuration therefore goes after the new name has been read.
+// hold consults the guard. It reports whether some removals take effect although others are held. Addresses
+// that another directory also has do not count as lost, so a directory that was only renamed in the
+// configuration is dropped after the new name has been read.
 func (r *RetiredDirectory) hold(
 	pass *store.Pass, before store.Directory, now time.Time,
 ) (_ heldRemovals, goes bool, _ error) {
+	r.noteStartOfWaits(now)
 	pending, err := pass.Pending()
 	if err != nil {
 		return heldRemovals{}, false, err
 	}
 	pending.Owned = pending.Addresses()
-	l, err := r.config.Guard.losses(r.config.Store, before, pending, *r.guarded.Load(), now, r.config.Now())
+	l, err := r.config.Guard.losses(r.config.Store, before, pending, *r.guarded.Load(),
+		now.Add(-r.config.Guard.Window), r.config.Now())
 	if err != nil {
 		return heldRemovals{}, false, err
 	}
@@ -198,7 +201,7 @@ func (r *RetiredDirectory) hold(
 	}
 	h := r.config.Guard.judge(l)
 	if h.reason == "" || len(h.domains) > 0 {
-		h = holdDomains(r.withHandoverWaits(h.domains, pending, before, now))
+		h = holdDomains(r.withHandoverWaits(h.domains, pending, now))
 	}
 	if h.reason == "" {
 		return heldRemovals{}, true, nil
@@ -208,26 +211,31 @@ func (r *RetiredDirectory) hold(
 	return h, h.releases(pending), nil
 }
 
-// withHandoverWaits adds domains whose removals have to wait although the guard releases
-// them. An object may have moved to another directory shortly before this one left the
-// configuration, and the other one may not have read it yet.
+// noteStartOfWaits records when the waits of withHandoverWaits began: at the first pass of this process. No
+// controller shows whether the local clock was set since an earlier one. Within a process, the times have readings of
+// the monotonic clock (package time), so a clock that is set changes no wait.
+func (r *RetiredDirectory) noteStartOfWaits(now time.Time) {
+	if r.waitsSince.IsZero() || r.waitsSince.After(now) {
+		r.waitsSince = now
+	}
+}
+
+// withHandoverWaits adds domains whose removals must wait although the guard releases them. An object may have
+// moved to another directory shortly before this one was removed from the configuration, and the other
+// directory may not have been read since.
 func (r *RetiredDirectory) withHandoverWaits(
-	held []store.HeldDomain, pending store.Pending, before store.Directory, now time.Time,
+	held []store.HeldDomain, pending store.Pending, now time.Time,
 ) []store.HeldDomain {
 	lag := *r.handoverLag.Load()
 	if lag == nil {
 		return held
-	}
-	since := now
-	if before.Fingerprint == retiredRules && before.LastFull.Started.Before(now) {
-		since = before.LastFull.Started
 	}
 	isHeld := make(map[string]bool, len(held))
 	for _, h := range held {
 		isHeld[h.Domain] = true
 	}
 	for _, domain := range slices.Sorted(maps.Keys(pending.Last)) {
-		until := since.Add(lag(domain))
+		until := r.waitsSince.Add(lag(domain))
 		if !until.After(now) || isHeld[domain] {
 			continue
 		}
@@ -249,8 +257,8 @@ func (r *RetiredDirectory) forget() error {
 	return nil
 }
 
-// Outdated returns why the held removals do not count; see Mirror.Outdated. They are those of
-// the mirror before the first pass.
+// Outdated returns why the held removals do not count; see Mirror.Outdated. Before the first pass, the held
+// removals are still those of the mirror.
 func (r *RetiredDirectory) Outdated() error {
 	if d := r.config.Store.Directory(r.config.Name); d.Hold != "" && d.Fingerprint != retiredRules {
 		return store.ErrOtherRules
@@ -259,9 +267,12 @@ func (r *RetiredDirectory) Outdated() error {
 }
 
 // Approve releases the held removals; see Mirror.Approve.
-func (r *RetiredDirectory) Approve(_ context.Context, upTo uint64) (store.PassInfo, error) {
+func (r *RetiredDirectory) Approve(ctx context.Context, upTo uint64) (store.PassInfo, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := ctx.Err(); err != nil { // it ended while a pass ran
+		return store.PassInfo{}, err
+	}
 	if r.Gone() {
 		return store.PassInfo{}, nil
 	}
@@ -275,9 +286,12 @@ func (r *RetiredDirectory) Approve(_ context.Context, upTo uint64) (store.PassIn
 }
 
 // Discard keeps the addresses until the next start, which judges them again.
-func (r *RetiredDirectory) Discard(context.Context) (int, error) {
+func (r *RetiredDirectory) Discard(ctx context.Context) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := ctx.Err(); err != nil { // it ended while a pass ran
+		return 0, err
+	}
 	if r.Gone() {
 		return 0, nil
 	}
@@ -296,7 +310,7 @@ func (r *RetiredDirectory) Gone() bool {
 	return r.status.gone
 }
 
-// done reports whether nothing remains to be done before the next start.
+// done reports whether nothing is left to do before the next start.
 func (r *RetiredDirectory) done() bool {
 	r.status.Lock()
 	defer r.status.Unlock()
@@ -309,7 +323,7 @@ func (r *RetiredDirectory) updateStatus(change func()) {
 	change()
 }
 
-// Status returns the present state.
+// Status returns the current state.
 func (r *RetiredDirectory) Status() Status {
 	stored := r.config.Store.Directory(r.config.Name)
 	at := decodeCursor(stored.Cursor)

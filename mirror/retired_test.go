@@ -28,7 +28,7 @@ func (w *world) retirePass(r *RetiredDirectory) store.PassInfo {
 	return result.Info
 }
 
-// other lets another directory read the same objects.
+// other makes another directory read the same objects.
 func (w *world) other(name string) {
 	w.t.Helper()
 	config := w.config
@@ -36,7 +36,7 @@ func (w *world) other(name string) {
 	w.otherWith(config)
 }
 
-// otherWith does the same with a configuration of its own.
+// otherWith makes another directory, with the given configuration, read the same objects.
 func (w *world) otherWith(config Config) {
 	w.t.Helper()
 	m, err := New(config)
@@ -51,8 +51,8 @@ func (w *world) otherWith(config Config) {
 
 var usualGuard = Guard{Percent: 5, Count: 50, Max: 500, Window: 24 * time.Hour}
 
-// TestRetiredIsHeldAndApproved checks that the removals of an emptied domain wait for an
-// approval, over a restart too.
+// TestRetiredIsHeldAndApproved checks that the removals of an emptied domain wait for an approval, even across
+// a restart.
 func TestRetiredIsHeldAndApproved(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example", "ann@lab.example")
@@ -64,7 +64,7 @@ func TestRetiredIsHeldAndApproved(t *testing.T) {
 		"no longer in the configuration, and no address of the domain corp.example") || info.Held != 3 {
 		t.Errorf("first pass: %+v", info)
 	}
-	for range 2 { // the second time is after a restart
+	for range 2 { // the second time after a restart
 		if info := w.retirePass(r); info.Number != 0 {
 			t.Errorf("another pass with nothing new commits %+v", info)
 		}
@@ -87,7 +87,7 @@ func TestRetiredIsHeldAndApproved(t *testing.T) {
 	if err := w.store.Recount(); err != nil {
 		t.Error(err)
 	}
-	// The journal keeps the name, and a directory with that name is a new one.
+	// The journal keeps the name, but a directory with that name is a new one.
 	events, err := w.store.History(mustParse(t, "bob@corp.example"))
 	if err != nil || len(events) != 1 || events[0].Directory != "corp" || events[0].Pass != info.Number {
 		t.Errorf("history: %+v, %v", events, err)
@@ -145,8 +145,7 @@ func TestRetiredGoes(t *testing.T) {
 	}
 }
 
-// TestRetiredWaitsForItsSuccessor checks that a hold ends by itself when another directory
-// has the addresses.
+// TestRetiredWaitsForItsSuccessor checks that a hold ends by itself when another directory has the addresses.
 func TestRetiredWaitsForItsSuccessor(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example")
@@ -196,8 +195,8 @@ func TestRetiredCanary(t *testing.T) {
 	}
 }
 
-// TestRetiredComesBack checks that a directory that returns to the configuration while its
-// removals are held is not trusted before it has been read, and loses nothing.
+// TestRetiredComesBack checks a directory that is configured again while its removals are held. It must not be
+// trusted before it has been read, and must lose nothing.
 func TestRetiredComesBack(t *testing.T) {
 	w := newWorld(t, nil)
 	ann := w.user("Ann", "ann@corp.example")

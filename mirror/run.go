@@ -1,10 +1,12 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -17,12 +19,12 @@ import (
 // request collects what callers want from the next pass.
 type request struct {
 	full    bool
-	again   bool // what failed may work now
+	again   bool // retry now what has failed
 	done    []chan PassResult
 	actions []func(error) // run between passes; called with an error if Run has ended
 }
 
-// ErrStopped is the error of a request to a mirror that no longer runs.
+// ErrStopped is the error of a request to a mirror that is no longer running.
 var ErrStopped = errors.New("the directory's mirror has stopped after a reload or shutdown; try again")
 
 // fail answers all callers with an error.
@@ -35,8 +37,8 @@ func (r *request) fail(err error) {
 	}
 }
 
-// Sync requests a pass now. The returned channel receives the result of a pass that began
-// after the call. It has room for the result, so the caller may ignore it.
+// Sync requests a pass now. The returned channel receives the result of a pass that started after the call. The
+// channel is buffered, so the caller may ignore it.
 func (m *Mirror) Sync(full bool) <-chan PassResult {
 	done := make(chan PassResult, 1)
 	m.submit(func(r *request) {
@@ -46,13 +48,13 @@ func (m *Mirror) Sync(full bool) <-chan PassResult {
 	return done
 }
 
-// Retry ends the pauses after failures, because what failed may work now: a pass runs, and the
-// notification of changes is tried. It never blocks.
+// Retry ends the pauses after failures, because there is reason to expect success: it requests a pass, and
+// retries change notifications. It never blocks.
 func (m *Mirror) Retry() {
 	m.submit(func(r *request) { r.again = true })
 	select {
 	case m.watchAgain <- struct{}{}:
-	default: // requested already
+	default: // already requested
 	}
 }
 
@@ -70,13 +72,13 @@ func (m *Mirror) submit(add func(*request)) {
 	m.mu.Unlock()
 	select {
 	case m.wake <- struct{}{}:
-	default: // a wake-up is pending already
+	default: // a wake-up is already pending
 	}
 }
 
-// Approve releases the removals that passes up to a number hold, between two passes. 0
-// means the last completed pass. It never covers removals of a running pass, because the
-// operator cannot have seen them. It returns an error if the held removals are Outdated.
+// Approve releases the removals that are held by passes up to the number upTo. It runs between two passes, or not
+// at all if ctx ends before. 0 means the last completed pass. Approve never includes removals of a running pass,
+// because the operator cannot have seen them. It returns an error if the held removals are Outdated.
 func (m *Mirror) Approve(ctx context.Context, upTo uint64) (store.PassInfo, error) {
 	upTo = approvableUpTo(m.config.Store.Directory(m.config.Name), upTo)
 	return runBetweenPasses(ctx, m, func() (info store.PassInfo, err error) {
@@ -88,9 +90,9 @@ func (m *Mirror) Approve(ctx context.Context, upTo uint64) (store.PassInfo, erro
 	})
 }
 
-// Outdated returns why the held removals say nothing about the present configuration; nil if
-// they count. They were held under other rules, or by what another account or port shows. The
-// next full pass judges them again.
+// Outdated returns why the held removals do not apply to the current configuration, or nil if they do. Such
+// removals were held under other rules, or by what another account or port showed. The next full pass judges
+// them again.
 func (m *Mirror) Outdated() error {
 	stored := m.config.Store.Directory(m.config.Name)
 	at := decodeCursor(stored.Cursor)
@@ -109,7 +111,7 @@ func (m *Mirror) Outdated() error {
 	return nil
 }
 
-// approvableUpTo returns the last pass whose removals an approval with this number covers.
+// approvableUpTo returns the last pass whose removals an approval up to upTo includes.
 func approvableUpTo(stored store.Directory, upTo uint64) uint64 {
 	if last := stored.Newest().Number; upTo == 0 || upTo > last {
 		return last
@@ -117,27 +119,36 @@ func approvableUpTo(stored store.Directory, upTo uint64) uint64 {
 	return upTo
 }
 
-// Discard drops the held removals: the addresses stay until a full pass misses them again.
-// It returns the number of objects that keep their addresses.
+// Discard drops the held removals: the addresses stay until a full pass misses them again. It returns the
+// number of objects that keep addresses. It runs between two passes, or not at all if ctx ends before.
 func (m *Mirror) Discard(ctx context.Context) (int, error) {
-	return runBetweenPasses(ctx, m, func() (int, error) {
-		objects, err := m.config.Store.Discard(m.config.Name, m.config.Now())
-		m.config.Log.Info("held removals discarded", "objects", objects, "error", err)
-		return objects, err
-	})
+	return runBetweenPasses(ctx, m, m.discard)
 }
 
-// runBetweenPasses calls do while no pass is running. Run must be running.
+func (m *Mirror) discard() (int, error) {
+	m.discarded = true
+	objects, err := m.config.Store.Discard(m.config.Name, m.config.Now())
+	m.config.Log.Info("held removals discarded", "objects", objects, "error", err)
+	return objects, err
+}
+
+// runBetweenPasses calls do while no pass is running. Run must be running. If ctx ends before do was called, do is
+// never called, and the error is that of ctx. Afterwards runBetweenPasses waits for the result, so it always returns
+// what happened.
 func runBetweenPasses[T any](ctx context.Context, m *Mirror, do func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
 	}
 	done := make(chan result, 1)
+	var begun atomic.Bool // do will be called, or never
 	m.submit(func(r *request) {
-		r.actions = append(r.actions, func(stopped error) {
-			if stopped != nil {
-				done <- result{err: stopped}
+		r.actions = append(r.actions, func(err error) {
+			if !begun.CompareAndSwap(false, true) {
+				return
+			}
+			if err = cmp.Or(err, ctx.Err()); err != nil {
+				done <- result{err: err}
 				return
 			}
 			var r result
@@ -152,9 +163,13 @@ func runBetweenPasses[T any](ctx context.Context, m *Mirror, do func() (T, error
 	case r := <-done:
 		return r.value, r.err
 	case <-ctx.Done():
+	}
+	if begun.CompareAndSwap(false, true) {
 		var none T
 		return none, ctx.Err()
 	}
+	r := <-done
+	return r.value, r.err
 }
 
 func (m *Mirror) takeRequest() request {
@@ -165,8 +180,8 @@ func (m *Mirror) takeRequest() request {
 	return r
 }
 
-// Run runs passes until ctx ends: one every Poll, sooner after Sync, later after errors. It
-// then cancels a running pass and returns nil.
+// Run runs passes until ctx ends: one every Poll, earlier after Sync, later after errors. It then cancels the
+// running pass and returns nil.
 func (m *Mirror) Run(ctx context.Context) error {
 	defer m.hangUp()
 	m.start()
@@ -213,9 +228,8 @@ func (m *Mirror) stop() {
 	left.fail(ErrStopped)
 }
 
-// newBackoff spaces attempts after failures, from about a second (or the poll interval, if
-// that is shorter) to a minute. Jitter prevents that many edges return to a directory at
-// the same moment.
+// newBackoff spaces the attempts after failures, from about a second (or the poll interval, if shorter) to a
+// minute. The jitter keeps many edges from returning to a directory at the same moment.
 func newBackoff(poll time.Duration) *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval = min(time.Second, poll)
@@ -232,10 +246,12 @@ func (m *Mirror) nextPause(err error, failures *backoff.ExponentialBackOff) time
 		failures.Reset()
 		return m.config.Poll
 	case errors.Is(err, directory.ErrCredentials):
-		if still := m.gate.rejection(m.config.Secret(), m.config.Now()); still != nil {
+		if still := m.gate.rejection(&m.binder, m.config.Secret(), m.config.Now()); still != nil {
 			return still.Until.Sub(m.config.Now())
 		}
-		return 0 // the credentials have changed already
+		return 0 // the credentials have changed meanwhile
+	case errors.Is(err, directory.ErrChangesHidden): // each attempt reads thousands of objects from each controller
+		return max(m.config.Poll, usnCheckInterval)
 	case errors.Is(err, directory.ErrSecret):
 		m.config.Log.Error("no usable password or keytab; not binding until its file changes", "error", err)
 		return m.config.RejectedBindWait
@@ -243,12 +259,12 @@ func (m *Mirror) nextPause(err error, failures *backoff.ExponentialBackOff) time
 	return failures.NextBackOff()
 }
 
-// secretCheckInterval is how often Secret is checked for a change.
+// secretCheckInterval is the interval between checks of Secret.
 const secretCheckInterval = time.Second
 
-// waitForNext waits for the time of the next pass, after one that began at some time and
-// ended with err. It reports false if ctx ended first. A notification shortens the wait,
-// unless there was an error. If needsNewSecret holds, a new secret ends the wait.
+// waitForNext waits until the next pass is due, after a pass that started at began and ended with err. It
+// reports false if ctx ended first. A notification shortens the wait unless there was an error. If
+// needsNewSecret(err) is true, a new secret ends the wait.
 func (m *Mirror) waitForNext(ctx context.Context, began time.Time, pause time.Duration, err error, secret string) bool {
 	due := time.Now().Add(pause)
 	m.updateStatus(func(s *Status) { s.NextPass = m.config.Now().Add(pause) })

@@ -12,11 +12,11 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// run starts Run and returns a function that stops it and waits for its end.
+// run starts Run, and returns a function that stops it and waits for its end.
 func (w *world) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	w.mirror.start() // after an earlier end: requests before Run begins must not fail
+	w.mirror.start() // after a previous run: requests before Run starts must not fail
 	go func() { done <- w.mirror.Run(ctx) }()
 	return func() {
 		cancel()
@@ -26,7 +26,7 @@ func (w *world) run() (stop func()) {
 	}
 }
 
-// passes sends the results of the passes of a mirror to a channel.
+// passes sends the results of a mirror's passes to a channel.
 func passes(c *Config) <-chan PassResult {
 	results := make(chan PassResult, 100)
 	c.Observe.Pass = func(r PassResult) { results <- r }
@@ -172,7 +172,7 @@ func TestNewRefusesNonsense(t *testing.T) {
 	}
 }
 
-// TestRetry: a mirror that would wait makes a pass.
+// TestRetry checks that a waiting mirror runs a pass.
 func TestRetry(t *testing.T) {
 	var results <-chan PassResult
 	w := newWorld(t, func(w *world, c *Config) { c.Poll, results = time.Hour, passes(c) })

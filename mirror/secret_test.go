@@ -11,10 +11,10 @@ import (
 	"rcpt-milter/directory"
 )
 
-// passwordFile represents a file that may hold no usable password.
+// passwordFile simulates a file that may have no usable password.
 type passwordFile struct {
 	dials atomic.Int32
-	bad   atomic.Pointer[string] // why it is unusable; nil: it is usable
+	bad   atomic.Pointer[string] // why it is unusable; nil means usable
 }
 
 func (f *passwordFile) set(bad string) {
@@ -23,7 +23,7 @@ func (f *passwordFile) set(bad string) {
 	}
 }
 
-// secret is the value that a mirror compares.
+// secret returns the value that a mirror compares.
 func (f *passwordFile) secret() string {
 	if bad := f.bad.Load(); bad != nil {
 		return *bad
@@ -31,7 +31,7 @@ func (f *passwordFile) secret() string {
 	return "hash"
 }
 
-// guard returns candidates whose Dial fails while the file is bad.
+// guard returns candidates whose Dial fails while the file is unusable.
 func (f *passwordFile) guard(list []Candidate) []Candidate {
 	var guarded []Candidate
 	for i, c := range list {
@@ -49,9 +49,8 @@ func (f *passwordFile) guard(list []Candidate) []Candidate {
 	return guarded
 }
 
-// TestPasswordFileGoesBadAndGoodAgain checks that an existing connection stays. Without
-// one, no further controllers are tried without a password, and a good file is used at
-// once.
+// TestPasswordFileGoesBadAndGoodAgain checks that an existing connection stays. Without a connection, no
+// further controllers are tried while there is no password, and a repaired file is used at once.
 func TestPasswordFileGoesBadAndGoodAgain(t *testing.T) {
 	var results <-chan PassResult
 	var file passwordFile
@@ -84,7 +83,7 @@ func TestPasswordFileGoesBadAndGoodAgain(t *testing.T) {
 	if more := file.dials.Load() - dials; more != 1 {
 		t.Errorf("%d attempts to connect without a password, want 1", more)
 	}
-	file.set("several lines") // a change to another unusable content
+	file.set("several lines") // another unusable content
 	if r := next(t, results); !errors.Is(r.Err, directory.ErrSecret) {
 		t.Errorf("with several lines: %v", r.Err)
 	}
@@ -96,7 +95,7 @@ func TestPasswordFileGoesBadAndGoodAgain(t *testing.T) {
 	w.wantEqual()
 }
 
-// TestConfirmWaitsForAGoodPasswordFile does the same for the confirm connection.
+// TestConfirmWaitsForAGoodPasswordFile checks the same for the connection of the confirmation.
 func TestConfirmWaitsForAGoodPasswordFile(t *testing.T) {
 	var file passwordFile
 	c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) {

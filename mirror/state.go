@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/clock"
 	"rcpt-milter/policy"
 	"rcpt-milter/store"
 )
@@ -22,28 +23,28 @@ const (
 	Stale    = policy.Stale
 )
 
-// Status is the present state of a mirror. A zero time means never.
+// Status is the current state of a mirror. Zero times mean never.
 type Status struct {
 	State            State
 	Controller       string         // DNS name of the followed domain controller
-	InvocationID     directory.GUID // of its database
-	USN              uint64         // up to which it has been read
+	InvocationID     directory.GUID // invocation ID of its database
+	USN              uint64         // USN up to which the database has been read
 	HighestUSN       uint64         // highest USN of the controller at the last rootDSE
-	FullReason       string         // of the last full pass or the running one
+	FullReason       string         // reason of the last full pass or of the running one
 	LastGood         time.Time      // start of the last good pass, or later, see lastGood; State depends on it
 	Full             store.PassInfo // last good full pass
 	Incremental      store.PassInfo // last good incremental pass
 	HeldAddresses    int            // addresses whose removal is held
-	HoldReason       string         // why; empty if nothing is held
+	HoldReason       string         // why removals are held; empty if none are
 	NextPass         time.Time
-	Running          *Progress // nil: no pass is running
-	LastError        error     // of the last pass; nil if it was good
+	Running          *Progress // nil if no pass is running
+	LastError        error     // error of the last pass; nil if it was good
 	FailingSince     time.Time // first failure since the last good pass
-	FullError        error     // of the last due full pass; nil if it was good, or none is due
-	FullFailingSince time.Time // its first failure
+	FullError        error     // error of the last due full pass; nil if it was good, or if none is due
+	FullFailingSince time.Time // first failure of due full passes
 	RootKnown        bool      // a controller has answered since the start, so DeletedHidden is known
 	DeletedHidden    bool      // deleted objects cannot be seen
-	GrantCommands    []string  // commands for the administrator if DeletedHidden
+	GrantCommands    []string  // commands for the administrator, set if DeletedHidden
 	Notified         bool      // change notifications are active
 	Warnings         []string  // problems that need attention but stop nothing, one sentence each
 }
@@ -55,7 +56,7 @@ type Progress struct {
 	Seen    int
 }
 
-// Status returns the present state.
+// Status returns the current state.
 func (m *Mirror) Status() Status {
 	stored := m.config.Store.Directory(m.config.Name)
 	m.mu.Lock()
@@ -79,20 +80,22 @@ func (m *Mirror) Status() Status {
 }
 
 // State returns the state and the time of Status.LastGood. It is called for every unknown
-// recipient and takes no lock.
+// recipient and takes no lock. It also notes a clock that was set back, because passes may pause
+// for longer than the clock needs to reach its old time.
 func (m *Mirror) State() (State, time.Time) {
 	stored := m.stored.Load()
+	m.noteClock(stored)
 	return m.state(*stored), m.lastGood(stored)
 }
 
-// lastGood returns the time up to which all additions are known. A full pass that continues
-// from the cursor reads the changes since, so a long pass does not make the index old.
+// lastGood returns the time up to which all additions are known. A full pass that continues from the cursor
+// reads the changes as well, so the index does not age during a long pass.
 func (m *Mirror) lastGood(stored *store.Directory) time.Time {
 	good := m.lastRead(stored)
 	return good.Add(-m.ageOf(stored, good))
 }
 
-// ageOf returns how old what the source showed was at a time of lastRead.
+// ageOf returns the age of the source's content at a time returned by lastRead.
 func (m *Mirror) ageOf(stored *store.Directory, read time.Time) time.Duration {
 	if read.IsZero() || !read.Equal(stored.LastGood()) {
 		return 0
@@ -111,23 +114,29 @@ func (m *Mirror) lastRead(stored *store.Directory) time.Time {
 
 // age returns the age of the index, and whether the clock tells it. A time in the future was
 // noted before the clock was set back. It still says nothing after the clock reaches it, so
-// it counts as unknown until the next good pass.
+// it counts as unknown until the next good pass: see noteClock.
 func (m *Mirror) age(stored *store.Directory) (age time.Duration, known bool) {
-	now := m.config.Now()
-	if covered := m.coveredUntil.Load(); covered != nil {
-		if _, known := policy.Elapsed(*covered, now); !known {
-			m.coveredUntil.CompareAndSwap(covered, nil)
-		}
-	}
 	good := m.lastRead(stored)
-	if age, known = policy.Elapsed(good, now); !known {
-		at := good
-		m.doubtful.Store(&at)
-	}
+	age, known = clock.Elapsed(good, m.config.Now())
 	if doubtful := m.doubtful.Load(); doubtful != nil && doubtful.Equal(good) {
 		known = false
 	}
 	return age + m.ageOf(stored, good), known && !(stored.LastGoodDoubted && good.Equal(stored.LastGood()))
+}
+
+// noteClock notes that the last good time is in the future, because nothing else shows it once the
+// clock has reached that time.
+func (m *Mirror) noteClock(stored *store.Directory) {
+	now := m.config.Now()
+	if covered := m.coveredUntil.Load(); covered != nil {
+		if _, known := clock.Elapsed(*covered, now); !known {
+			m.coveredUntil.CompareAndSwap(covered, nil)
+		}
+	}
+	good := m.lastRead(stored)
+	if _, known := clock.Elapsed(good, now); !known {
+		m.doubtful.Store(&good)
+	}
 }
 
 // saveDoubt stores that the clock does not tell the age of the last good pass, because the
@@ -167,7 +176,7 @@ func (m *Mirror) state(stored store.Directory) State {
 // Name returns the name of the directory.
 func (m *Mirror) Name() string { return m.config.Name }
 
-// updateStatus changes the status under the lock.
+// updateStatus changes the status with the lock held.
 func (m *Mirror) updateStatus(change func(*Status)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -180,8 +189,8 @@ type warning struct {
 	until time.Time
 }
 
-// setWarning adds or replaces a warning that expires after a time. A nil error removes it.
-// It reports whether there was no such warning before.
+// setWarning adds or replaces a warning that expires after some time. A nil error removes the warning. It
+// reports whether there was no such warning before.
 func (m *Mirror) setWarning(about string, err error, lasts time.Duration) (fresh bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -194,7 +203,7 @@ func (m *Mirror) setWarning(about string, err error, lasts time.Duration) (fresh
 	return fresh
 }
 
-// activeWarnings lists the warnings that have not expired. The caller holds the lock.
+// activeWarnings returns the warnings that have not expired. The caller holds the lock.
 func (m *Mirror) activeWarnings() []string {
 	var all []string
 	for _, about := range slices.Sorted(maps.Keys(m.warnings)) {

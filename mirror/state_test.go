@@ -6,18 +6,18 @@ import (
 	"testing"
 	"time"
 
-	"rcpt-milter/policy"
+	"rcpt-milter/internal/clock"
 	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
 )
 
-// TestClockSetBack: a time that was written while the clock was ahead does not tell how old
-// the index is, neither before that time nor when it has come.
+// TestClockSetBack checks that a time recorded while the clock was ahead does not reveal the age of the index,
+// neither before nor after the clock reaches it.
 func TestClockSetBack(t *testing.T) {
 	const ahead = 3 * time.Hour
 	for _, c := range []struct {
 		name string
-		pass func(w *world) // while the clock is ahead
+		pass func(w *world) // runs while the clock is ahead
 	}{
 		{"an incremental pass was good", func(w *world) { w.pass(store.Incremental) }},
 		{"a full pass failed after it had read changes", func(w *world) {
@@ -66,10 +66,9 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
-// TestClockSetBackOverARestart: the process that starts after the clock has reached the time of
-// the last good pass knows that this time tells nothing. The next pass reads the changes first.
-// A full pass follows, because deletions may be too old to be seen, and is made up for if it
-// fails.
+// TestClockSetBackOverARestart restarts the process after the clock has reached the time of the last good pass.
+// The new process must know that this time is unreliable. The next pass reads the changes first. A full pass
+// follows, because deletions may be too old to be visible, and is repeated if it fails.
 func TestClockSetBackOverARestart(t *testing.T) {
 	const ahead = 3 * time.Hour
 	for name, fails := range map[string]bool{"good": false, "the full pass fails at first": true} {
@@ -115,20 +114,20 @@ func TestClockSetBackOverARestart(t *testing.T) {
 	}
 }
 
-// TestClockSetBackALittle: the state does not change when a clock is corrected.
+// TestClockSetBackALittle checks that a small correction of the clock does not change the state.
 func TestClockSetBackALittle(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example")
 	w.pass(store.Full)
-	w.advance(-policy.ClockSlack / 2)
+	w.advance(-clock.Slack / 2)
 	w.wantState(Fresh)
-	w.advance(policy.ClockSlack)
+	w.advance(clock.Slack)
 	w.wantState(Fresh)
 }
 
-// TestLastGoodIsWallTime: the time up to which a full pass has read changes is compared with
-// the time of stored passes, so it must not follow the monotonic clock. Otherwise it counts as
-// later than every good pass after the clock was set back, and the index gets stale.
+// TestLastGoodIsWallTime checks the time up to which a full pass has read changes. It is compared with the
+// times of stored passes, so it must not use the monotonic clock. Otherwise it would be later than every good
+// pass after the clock was set back, and the index would become stale.
 func TestLastGoodIsWallTime(t *testing.T) {
 	w := newWorld(t, nil)
 	for i := range 30 {
@@ -145,8 +144,8 @@ func TestLastGoodIsWallTime(t *testing.T) {
 	}
 }
 
-// TestStateOfAnotherStore: what was read of a store that was set aside since says nothing, and
-// neither does a miss in a store in doubt.
+// TestStateOfAnotherStore checks that reads into a store that was set aside do not count, and that a miss in a
+// doubtful store proves nothing.
 func TestStateOfAnotherStore(t *testing.T) {
 	w := newWorld(t, nil)
 	w.user("Ann", "ann@corp.example")
@@ -168,5 +167,34 @@ func TestStateOfAnotherStore(t *testing.T) {
 		if got, _ := w.mirror.State(); got != c.want {
 			t.Errorf("%s: state %s, want %s", c.name, got, c.want)
 		}
+	}
+}
+
+// TestGettersNoteNothing: only State and a pass note a clock that was set back. Age and Status tell it while
+// it shows, and leave nothing behind.
+func TestGettersNoteNothing(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		call func(*Mirror)
+		want State // when the clock has reached its old time
+	}{
+		{"Age", func(m *Mirror) { m.Age() }, Fresh},
+		{"Status", func(m *Mirror) { m.Status() }, Fresh},
+		{"State", func(m *Mirror) { m.State() }, Stale},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.user("Ann", "ann@corp.example")
+			w.pass(store.Full)
+			w.advance(-time.Hour)
+			c.call(w.mirror)
+			if _, known := w.mirror.Age(); known || w.mirror.Status().State != Stale {
+				t.Errorf("age known %t, state %v, want an unknown age and Stale", known, w.mirror.Status().State)
+			}
+			w.advance(time.Hour)
+			if got, _ := w.mirror.State(); got != c.want {
+				t.Errorf("state %v, want %v", got, c.want)
+			}
+		})
 	}
 }

@@ -10,12 +10,12 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// replicas are three controllers of one domain, the candidates of w in this order.
+// replicas has three controllers of one domain, which are the candidates of w in this order.
 type replicas struct {
 	*world
 	d2, d3 *adsim.Directory
 	s2, s3 *adsim.Server
-	back   adsim.GUID // has back@corp.example
+	back   adsim.GUID // owns back@corp.example
 }
 
 // bothTimes runs a test with the whenChanged of Windows and with that of Samba.
@@ -56,7 +56,7 @@ func (r *replicas) undeleted(half func()) {
 	r.must(r.d.Undelete(r.back, ""))
 }
 
-// undeletedElsewhere deletes Back at dc2; dc1 restores it after it has the deletion.
+// undeletedElsewhere deletes Back at dc2. dc1 restores it after it has received the deletion.
 func (r *replicas) undeletedElsewhere() {
 	r.must(r.d2.Delete(r.back))
 	r.d.ReplicateFrom(r.d2, 0)
@@ -64,7 +64,7 @@ func (r *replicas) undeletedElsewhere() {
 	r.must(r.d.Undelete(r.back, ""))
 }
 
-// at runs a pass at a controller, which must be a full one.
+// at runs a pass at a controller, which must be a full pass.
 func (r *replicas) at(host string) store.PassInfo {
 	r.t.Helper()
 	info := r.pass(store.Full)
@@ -81,13 +81,12 @@ func (r *replicas) want(addresses string) {
 	r.wantKnown(strings.Fields(addresses)...)
 }
 
-// TestOldTombstoneAtTwoControllers: dc1 fails, then dc2. Neither dc2 nor dc3 has the
-// restored object.
+// TestOldTombstoneAtTwoControllers lets dc1 fail, and then dc2. Neither dc2 nor dc3 has the restored object.
 func TestOldTombstoneAtTwoControllers(t *testing.T) {
 	bothTimes(t, func(t *testing.T, r *replicas) {
 		r.advance(24 * time.Minute)
 		r.undeleted(r.everywhere)
-		r.pass(store.Incremental) // sees it present at dc1
+		r.pass(store.Incremental) // sees it at dc1
 		r.advance(time.Minute)
 		r.pass(store.Incremental)
 		r.server.Down()
@@ -103,8 +102,8 @@ func TestOldTombstoneAtTwoControllers(t *testing.T) {
 	})
 }
 
-// TestOldTombstoneReadTwice: dc2 loses its position in the tombstones and reports the first
-// of them again.
+// TestOldTombstoneReadTwice makes dc2 lose its position in the tombstones, so it returns the first of them
+// again.
 func TestOldTombstoneReadTwice(t *testing.T) {
 	bothTimes(t, func(t *testing.T, r *replicas) {
 		var others []adsim.GUID
@@ -138,8 +137,8 @@ func TestOldTombstoneReadTwice(t *testing.T) {
 	})
 }
 
-// TestUndeletedDuringALongPass: dc2 has a deletion that dc1 reverts during a pass, before
-// the pass reads the object.
+// TestUndeletedDuringALongPass uses a deletion at dc2 that dc1 reverts during a pass, before the pass reads the
+// object.
 func TestUndeletedDuringALongPass(t *testing.T) {
 	for name, c := range map[string]struct{ fails, elsewhere bool }{
 		"a good pass":                             {false, false},
@@ -189,8 +188,7 @@ func TestUndeletedDuringALongPass(t *testing.T) {
 	}
 }
 
-// TestOldTombstoneComesLate: dc2 gets the old deletion through dc3, after the last good
-// pass at dc1.
+// TestOldTombstoneComesLate lets dc2 receive the old deletion through dc3, after the last good pass at dc1.
 func TestOldTombstoneComesLate(t *testing.T) {
 	bothTimes(t, func(t *testing.T, r *replicas) {
 		r.advance(time.Minute)
@@ -209,8 +207,8 @@ func TestOldTombstoneComesLate(t *testing.T) {
 	})
 }
 
-// TestOldTombstoneAfterTheChange: dc2 takes over with the object present, and gets the old
-// deletion only then, in an incremental pass.
+// TestOldTombstoneAfterTheChange lets dc2 take over while it has the object, and receive the old deletion only
+// afterwards, in an incremental pass.
 func TestOldTombstoneAfterTheChange(t *testing.T) {
 	bothTimes(t, func(t *testing.T, r *replicas) {
 		r.advance(5 * time.Hour)
@@ -227,15 +225,14 @@ func TestOldTombstoneAfterTheChange(t *testing.T) {
 		r.want(both)
 		r.restart()
 		r.advance(time.Minute)
-		r.must(r.d3.Undelete(r.back, "")) // the change of dc1 arrives at last
+		r.must(r.d3.Undelete(r.back, "")) // the change of dc1 finally arrives
 		r.d2.ReplicateFrom(r.d3, 0)
 		r.pass(store.Incremental)
 		r.want(both)
 	})
 }
 
-// TestOldAttributeAfterTheChange does the same with an address that an object lost and got
-// back.
+// TestOldAttributeAfterTheChange does the same with an address that an object lost and regained.
 func TestOldAttributeAfterTheChange(t *testing.T) {
 	bothTimes(t, func(t *testing.T, r *replicas) {
 		r.advance(5 * time.Hour)
@@ -257,13 +254,13 @@ func atDC1(r *replicas) *adsim.Directory { return r.d }
 func atDC2(r *replicas) *adsim.Directory { return r.d2 }
 func atDC3(r *replicas) *adsim.Directory { return r.d3 }
 
-// TestDeletionAfterTheLastSighting: a deletion that is certainly later than all sightings
-// at other controllers takes effect at once; one that may be older waits.
+// TestDeletionAfterTheLastSighting checks that a deletion that is certainly later than all sightings at other
+// controllers takes effect at once, and that one that may be older waits.
 func TestDeletionAfterTheLastSighting(t *testing.T) {
 	for name, c := range map[string]struct {
-		since  time.Duration // from the last pass at dc1 to the deletion
+		since  time.Duration // time from the last pass at dc1 to the deletion
 		where  func(*replicas) *adsim.Directory
-		hidden bool // the metadata
+		hidden bool // the metadata is hidden
 		waits  bool
 	}{
 		"at the one that takes over":            {time.Minute, atDC2, false, false},
@@ -306,8 +303,8 @@ func TestDeletionAfterTheLastSighting(t *testing.T) {
 	}
 }
 
-// TestFollowedControllerRemovesAtOnce: if no other controller was read recently, no removal
-// waits, and addresses that only the followed controller ever showed never wait.
+// TestFollowedControllerRemovesAtOnce checks that no removal waits if no other controller was read recently,
+// and that addresses that only the followed controller has shown never wait.
 func TestFollowedControllerRemovesAtOnce(t *testing.T) {
 	bothTimes(t, func(t *testing.T, r *replicas) {
 		r.set(r.back, "other@corp.example")
@@ -331,8 +328,8 @@ func TestFollowedControllerRemovesAtOnce(t *testing.T) {
 	})
 }
 
-// TestSightingOverARestart: dc2 has a deletion that dc1 has reverted. A pass reads the restored
-// object at dc1 and does not end, because the daemon stops. The next process reads dc2.
+// TestSightingOverARestart reads a restored object at dc1 in a pass that does not end, because the daemon
+// stops. dc2 still has the deletion, and the next process reads dc2.
 func TestSightingOverARestart(t *testing.T) {
 	for name, elsewhere := range map[string]bool{"deleted at dc1": false, "deleted at dc2": true} {
 		t.Run(name, func(t *testing.T) {

@@ -2,10 +2,10 @@ package mirror
 
 import "rcpt-milter/store"
 
-// maxLoggedValues is the number of values that one pass logs.
+// maxLoggedValues limits the values that one pass logs.
 const maxLoggedValues = 20
 
-// logUnread logs values that need correction, each one when it is first seen.
+// logUnread logs values that need correction, each only when it is first seen.
 func (r *passRun) logUnread(list []store.Unread) {
 	for _, u := range list {
 		if r.unreadValues++; r.unreadValues > maxLoggedValues {
@@ -20,7 +20,7 @@ func (r *passRun) logUnread(list []store.Unread) {
 	}
 }
 
-// logMoreUnread logs the number of values that logUnread left out.
+// logMoreUnread logs the number of values that logUnread omitted.
 func (r *passRun) logMoreUnread() {
 	if more := r.unreadValues - maxLoggedValues; more > 0 {
 		r.m.config.Log.Warn("more directory values need correction; \"rcpt-milter status --json\" lists them",

@@ -9,8 +9,8 @@ import (
 	"rcpt-milter/directory"
 )
 
-// valueCases are values of proxyAddresses, or of mail after "mail=", with their addresses
-// and a part of the reason to report them; empty if they are not reported.
+// valueCases are values of proxyAddresses, or of mail after "mail=", with their addresses and a part of the
+// expected reason. An empty reason means that they are not reported.
 var valueCases = []struct{ name, value, want, reason string }{
 	{"primary", "SMTP:Ann@X.test", "ann@x.test", ""},
 	{"secondary", "smtp:ann@x.test", "ann@x.test", ""},
@@ -52,6 +52,17 @@ var valueCases = []struct{ name, value, want, reason string }{
 	{"two with types", "mail=smtp:ann@x.test;smtp:bob@x.test", "ann@x.test bob@x.test", ""},
 	{"two of two types", "mail=ann@x.test;sip:ann@sip.test", "ann@x.test", ""},
 	{"two in proxyAddresses", "smtp:ann@x.test;bob@x.test", "ann@x.test bob@x.test", ""},
+	{"two with a space after a semicolon", "mail=ann@x.test;bob@x.test carl@x.test",
+		"ann@x.test bob@x.test carl@x.test", ""},
+	{"two with a space before a semicolon", "smtp:ann@x.test bob@x.test;carl@x.test",
+		"ann@x.test bob@x.test carl@x.test", ""},
+	{"lines and a comma", "mail=ann@x.test,\r\nbob@x.test\r\ncarl@x.test", "ann@x.test bob@x.test carl@x.test", ""},
+	{"two with a space beside a word", "mail=ann@x.test bob@x.test;carl", "ann@x.test bob@x.test", "no @"},
+	{"two with a space after a word", "mail=Smith, ann@x.test bob@x.test", "ann@x.test bob@x.test", "no @"},
+	{"an address before a separator in a local part", "mail=ann@x.test;smith,bob@x.test", "ann@x.test bob@x.test", "no @"},
+	{"space before the @ of the second", "mail=ann@x.test;bob @x.test", "ann@x.test bob@x.test", reasonSpace},
+	{"space in the local part of the second", "mail=ann@x.test;bob b@x.test", `ann@x.test "bob b"@x.test`, ""},
+	{"space in quotes of the second", `mail=ann@x.test;"b@y c@y"@x.test`, `ann@x.test "b@y c@y"@x.test`, ""},
 	{"separator at the end", "mail=ann@x.test;", "ann@x.test", ""},
 	{"one of two readable", "mail=ann@x.test;bob@", "ann@x.test", "empty label"},
 	{"one of two with a domain", "mail=ann@x.test;bob", "ann@x.test", "no @"},
@@ -134,7 +145,42 @@ var valueCases = []struct{ name, value, want, reason string }{
 	{"backslash in quotes", `smtp:"corp\\ann"@x.test`, `"corp\\ann"@x.test`, ""},
 	{"quotes around", `smtp:"ann"@x.test`, "ann@x.test", ""},
 	{"quote not closed", `smtp:"ann@x.test`, "", "quote not closed"},
-	{"two @", "smtp:a@b@x.test", `"a@b"@x.test`, ""},
+	{"two @", "smtp:a@b@x.test", `"a@b"@x.test`, reasonSeveral},
+	{"two @ side by side", "smtp:ann@@x.test", `"ann@"@x.test`, reasonSeveral},
+	{"two @ in mail", "mail=a@b@x.test", `"a@b"@x.test`, reasonSeveral},
+	{"two with a bar", "smtp:ann@x.test|bob@x.test", `"ann@x.test|bob"@x.test`, reasonSeveral},
+	{"two with a slash", "mail=ann@x.test / bob@x.test", `"ann@x.test / bob"@x.test`, reasonSeveral},
+	{"two with a word", "mail=ann@x.test or bob@x.test", `"ann@x.test or bob"@x.test`, reasonSeveral},
+	{"two with a backslash", `mail=ann@x.test\bob@x.test`, `"ann@x.testbob"@x.test`, reasonSeveral},
+	{"an @ in quotes", `smtp:"a@b"@x.test`, `"a@b"@x.test`, ""},
+	{"an @ in quotes after a dot", `smtp:a."b@c"@x.test`, `"a.b@c"@x.test`, ""},
+	{"an escaped @", `smtp:a\@b@x.test`, `"a@b"@x.test`, ""},
+	{"colon twice", "smtp::ann@x.test", `":ann"@x.test`, reasonColon},
+	{"colon twice and a space", "smtp: :ann@x.test", `":ann"@x.test`, reasonColon},
+	{"colon before mail", "mail=:ann@x.test", `":ann"@x.test`, reasonColon},
+	{"colon in quotes", `smtp:":ann"@x.test`, `":ann"@x.test`, ""},
+	{"words before the address", "mail=foo bar:ann@x.test", `"foo bar:ann"@x.test`, reasonOtherTag},
+	{"words before the second address", "mail=bob@x.test;foo bar:ann@x.test", `bob@x.test "foo bar:ann"@x.test`,
+		reasonOtherTag},
+	{"a colon in quotes in mail", `mail="foo bar:ann"@x.test`, `"foo bar:ann"@x.test`, ""},
+
+	{"type with swapped letters", "smpt:ann@x.test", "", reasonMistyped},
+	{"type with swapped first letters", "MSTP:ann@x.test", "", reasonMistyped},
+	{"type with swapped letters inside", "stmp: ann@x.test", "", reasonMistyped},
+	{"type without a letter", "smt:ann@x.test", "", reasonMistyped},
+	{"type with another letter", "sntp:ann@x.test", "", reasonMistyped},
+	{"type with a letter more", "smttp:ann@x.test", "", reasonMistyped},
+	{"type with its last letter twice", "smtpp:ann@x.test", "", reasonMistyped},
+	{"type with its first letter twice", "ssmtp:ann@x.test", "", reasonMistyped},
+	{"smtps", "SMTPS:ann@x.test", "", reasonMistyped},
+	{"mail as a type", "mail:ann@x.test", "", reasonMistyped},
+	{"email as a type", "Email:ann@x.test;bob@x.test", "", reasonMistyped},
+	{"e-mail as a type", "E-Mail:ann@x.test", "", reasonMistyped},
+	{"mistyped without an address", "smpt:ann", "", ""},
+	{"mistyped before a domain that cannot exist", "smpt:ann@x/y", "", ""},
+	{"mistyped after the type", "smtp:smpt:ann@x.test", `"smpt:ann"@x.test`, reasonMistyped},
+	{"mistyped in mail", "mail=smpt:ann@x.test", "", reasonOtherTag},
+	{"a word before two with a space", "mail=work:ann@x.test bob@x.test", "bob@x.test", reasonOtherTag},
 	{"brackets around all", "smtp:<ann@x.test>", "", "outside quotes"},
 	{"comment behind", "smtp:ann@x.test (office)", "", "not allowed in a domain"},
 	{"comma behind", "smtp:ann@x.test,", "ann@x.test", ""},
@@ -158,12 +204,15 @@ var valueCases = []struct{ name, value, want, reason string }{
 	{"FAX", "FAX:+1", "", ""},
 	{"a type of its own", "X-ARCHIVE:ann@x.test", "", ""},
 	{"a type that begins with SMTP", "SMTPX:ann@x.test", "", ""},
+	{"a type that ends with SMTP", "XSMTP:ann@x.test", "", ""},
+	{"a type of two edits", "mtps:ann@x.test", "", ""},
+	{"a short type", "MS:ann@x.test", "", ""},
 	{"SIP in mail", "mail=sip:ann@x.test", "", ""},
 	{"a telephone number in mail", "mail=tel:+1", "", ""},
 	{"a word in mail", "mail=none", "", "no @"},
 }
 
-// TestReadValue covers each kind of value, and which ones are reported.
+// TestReadValue checks each kind of value, and which kinds are reported.
 func TestReadValue(t *testing.T) {
 	for _, c := range valueCases {
 		t.Run(c.name, func(t *testing.T) {
@@ -182,8 +231,8 @@ func TestReadValue(t *testing.T) {
 	}
 }
 
-// TestUnreadableValueTakesNothingElse checks that an unusable value is reported, and that
-// the other addresses of the object stay.
+// TestUnreadableValueTakesNothingElse checks that an unusable value is reported, and that the other addresses
+// of the object stay.
 func TestUnreadableValueTakesNothingElse(t *testing.T) {
 	for _, c := range valueCases {
 		t.Run(c.name, func(t *testing.T) {
@@ -202,8 +251,8 @@ func TestUnreadableValueTakesNothingElse(t *testing.T) {
 	}
 }
 
-// TestQuestionMeetsTheIndex: mail for a value arrives with the local part in quotes if it
-// needs them, and the index has it under the form in which RCPT TO is read.
+// TestQuestionMeetsTheIndex checks that mail for a value, which arrives with a quoted local part if necessary,
+// matches the form of the address in the index.
 func TestQuestionMeetsTheIndex(t *testing.T) {
 	for _, c := range []struct{ value, question string }{
 		{"smtp:(p)@x.test", `"(p)"@x.test`},
@@ -231,9 +280,8 @@ func TestQuestionMeetsTheIndex(t *testing.T) {
 	}
 }
 
-// FuzzReadValue checks that an address from any value is canonical: reading it again gives
-// the same address, it contains no invisible characters, and it does not depend on white
-// space around the value.
+// FuzzReadValue checks that an address from any value is canonical: reading it again returns the same address.
+// It must contain no invisible characters, and must not depend on white space around the value.
 func FuzzReadValue(f *testing.F) {
 	for _, c := range valueCases {
 		raw, mail := strings.CutPrefix(c.value, "mail=")

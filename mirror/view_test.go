@@ -15,7 +15,7 @@ import (
 
 const child = "DC=child,DC=corp,DC=example"
 
-// through returns a candidate that leads to a server with a port and an account.
+// through returns a candidate that leads to a server through a port and with an account.
 func (w *world) through(s *adsim.Server, catalog bool, account string) Candidate {
 	w.t.Helper()
 	ca, err := s.WriteCA(w.t.TempDir())
@@ -31,8 +31,8 @@ func (w *world) through(s *adsim.Server, catalog bool, account string) Candidate
 	return c
 }
 
-// forest returns a world with a person in its domain, one in a child domain, and one below
-// an OU that the account "svc-less" cannot see.
+// forest returns a world with a person in its domain, one in a child domain, and one below an OU that the
+// account "svc-less" cannot see.
 func forest(t *testing.T, change func(*world, *Config)) *world {
 	t.Helper()
 	w := newWorld(t, change)
@@ -51,7 +51,7 @@ var (
 	withLess     = []string{"ann@corp.example"}
 )
 
-// reload replaces the candidates, as a reload of the configuration does.
+// reload replaces the candidates, like a reload of the configuration.
 func (w *world) reload(candidates ...Candidate) {
 	w.t.Helper()
 	w.config.Candidates = candidates
@@ -65,13 +65,13 @@ func (w *world) wantState(want State) {
 	}
 }
 
-// TestOtherViewOfTheSameDatabase: another port or account shows more or less of the same
-// controller, with the same invocationId.
+// TestOtherViewOfTheSameDatabase uses another port or account, which shows more or less of the same controller,
+// with the same invocationId.
 func TestOtherViewOfTheSameDatabase(t *testing.T) {
 	const usual, less = "svc-mail@corp.example", "svc-less"
 	for _, c := range []struct {
 		name          string
-		from, to      bool // the port of the Global Catalog?
+		from, to      bool // whether the port is that of the Global Catalog
 		before, after string
 		first, then   []string
 		why           string
@@ -109,7 +109,7 @@ func TestOtherViewOfTheSameDatabase(t *testing.T) {
 			}
 			w.wantState(Fresh)
 			both := slices.Compact(slices.Sorted(slices.Values(slices.Concat(c.first, c.then))))
-			w.wantKnown(both...) // what only the other view showed stays
+			w.wantKnown(both...) // addresses that only the other view showed stay
 			w.pass(store.Incremental)
 			w.wantKnown(both...)
 			w.advance(w.config.ReplicationLag + time.Hour)
@@ -119,8 +119,8 @@ func TestOtherViewOfTheSameDatabase(t *testing.T) {
 	}
 }
 
-// TestOtherViewThatFails: an interrupted full pass in another view is repeated, and the
-// state stays until then.
+// TestOtherViewThatFails checks that an interrupted full pass in another view is repeated, and that the state
+// stays until then.
 func TestOtherViewThatFails(t *testing.T) {
 	w := forest(t, nil)
 	w.reload(w.through(w.server, false, "svc-mail@corp.example"))
@@ -138,7 +138,7 @@ func TestOtherViewThatFails(t *testing.T) {
 	w.wantKnown(inForest...)
 }
 
-// TestOtherAccountIsExpected: a mirror knows its account before it connects.
+// TestOtherAccountIsExpected checks that a mirror knows its account before it connects.
 func TestOtherAccountIsExpected(t *testing.T) {
 	w := forest(t, func(_ *world, c *Config) { c.Account = "Svc-Mail@corp.example" })
 	w.pass(store.Full)
@@ -152,9 +152,64 @@ func TestOtherAccountIsExpected(t *testing.T) {
 	w.wantState(Fresh)
 }
 
-// TestControllersOfDifferentKind: a directory has two controllers, one of them with the
-// port of the Global Catalog. Objects that only that one shows are not removed at the other
-// one, however long it is used, and addresses that are not known there count as undecided.
+// TestOtherDomainIsExpected restarts with other names of controllers, none of which answers. If all belong to another
+// domain, what the index does not have is undecided.
+func TestOtherDomainIsExpected(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		before string   // host of the controller that was read
+		hosts  []string // from then on
+		domain string   // of discovery, in place of hosts
+		want   State
+	}{
+		{"the same", "dc1.corp.example", []string{"dc1.corp.example"}, "", Fresh},
+		{"another controller", "dc1.corp.example", []string{"DC2.Corp.Example"}, "", Fresh},
+		{"the domain itself", "dc1.corp.example", []string{"corp.example"}, "", Fresh},
+		{"an address", "dc1.corp.example", []string{"192.0.2.1"}, "", Fresh},
+		{"an IPv6 address", "dc1.corp.example", []string{"2001:db8::1"}, "", Fresh},
+		{"a name without domain", "dc1.corp.example", []string{"dc9"}, "", Fresh},
+		{"an unknown name", "dc1.corp.example", []string{""}, "", Fresh},
+		{"another domain", "dc1.corp.example", []string{"dc1.new.example"}, "", Widening},
+		{"a child domain", "dc1.corp.example", []string{"dc1.child.corp.example"}, "", Widening},
+		{"one of another domain", "dc1.corp.example", []string{"dc1.new.example", "dc2.corp.example"}, "", Fresh},
+		{"a disjoint name that was read", "ldap.dmz.example", []string{"LDAP.dmz.example"}, "", Fresh},
+		{"a disjoint name that was not", "dc1.corp.example", []string{"ldap.dmz.example"}, "", Widening},
+		{"from an address", "192.0.2.1", []string{"dc1.new.example"}, "", Widening},
+		{"discovery of the domain", "dc1.corp.example", nil, "Corp.example", Fresh},
+		{"discovery of another domain", "dc1.corp.example", nil, "new.example", Widening},
+		{"a cursor of an earlier version", "", []string{"dc1.new.example"}, "", Fresh},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, func(w *world, config *Config) { config.Candidates[0].Host = c.before })
+			w.user("Ann", "ann@corp.example")
+			w.pass(store.Full)
+			w.pass(store.Incremental)
+			w.server.Down()
+			candidate := w.config.Candidates[0]
+			w.config.Candidates = nil
+			for i, host := range c.hosts {
+				candidate.Name, candidate.Host = fmt.Sprint("dc", i), host
+				w.config.Candidates = append(w.config.Candidates, candidate)
+			}
+			if w.config.Domain = c.domain; c.domain != "" {
+				w.config.Discover = func(context.Context) ([]Candidate, error) { return []Candidate{candidate}, nil }
+			}
+			w.restart()
+			w.wantState(c.want)
+			if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
+				t.Fatal("the pass does not fail")
+			}
+			w.wantState(c.want)
+			w.must(w.server.Up())
+			w.pass(store.Incremental)
+			w.wantState(Fresh)
+		})
+	}
+}
+
+// TestControllersOfDifferentKind checks a directory with two controllers, one of which has the port of the
+// Global Catalog. Objects that only this one shows are not removed at the other one, however long that is used.
+// Addresses that are not known there count as undecided.
 func TestControllersOfDifferentKind(t *testing.T) {
 	for _, declared := range []bool{true, false} {
 		t.Run(fmt.Sprint("declared ", declared), func(t *testing.T) {
@@ -182,7 +237,7 @@ func TestControllersOfDifferentKind(t *testing.T) {
 			}
 			ann, err := w.d.Lookup("CN=Ann," + people)
 			w.must(err)
-			w.must(w.d.Delete(ann.GUID)) // removals of what it shows take effect
+			w.must(w.d.Delete(ann.GUID)) // removals of objects that it shows take effect
 			w.pass(store.Incremental)
 			w.wantKnown("cid@child.example", "eve@corp.example")
 		})
@@ -210,9 +265,8 @@ func TestInDomain(t *testing.T) {
 	}
 }
 
-// TestBackToTheCatalog: a directory that is read through one domain, because the Global
-// Catalog was down, returns to the Global Catalog. A restart in between does not make it
-// ready.
+// TestBackToTheCatalog checks a directory that is read through one domain because the Global Catalog was down.
+// It must return to the Global Catalog, and a restart in between must not make it ready.
 func TestBackToTheCatalog(t *testing.T) {
 	for _, bases := range [][]string{nil, {child}} {
 		t.Run(fmt.Sprint("bases ", bases), func(t *testing.T) {

@@ -10,33 +10,33 @@ import (
 	"rcpt-milter/internal/safely"
 )
 
-// Watcher is a Source that can notify of changes.
+// Watcher is a Source that can send change notifications.
 type Watcher interface {
 	Source
-	// Watch calls ready when it misses no more changes, and changed after every change,
-	// until ctx ends or it fails. It uses the connection alone.
+	// Watch calls ready as soon as it will not miss a change, and calls changed after every change, until ctx
+	// ends or it fails. No other method may use the connection meanwhile.
 	Watch(ctx context.Context, ready, changed func()) error
 }
 
 var _ Watcher = (*directory.Conn)(nil)
 
 const (
-	// watchRetry is the longest delay between two attempts to be notified: polling
-	// continues, and each attempt is a logon.
+	// watchRetry is the longest delay between attempts to be notified. Polling continues meanwhile, and each
+	// attempt is a logon.
 	watchRetry = 5 * time.Minute
 
-	// watchWarning is how long a failed notification stays in the warnings.
+	// watchWarning is how long the warnings show a failure of notifications.
 	watchWarning = time.Hour
 
-	// debounce is the shortest time from the start of a pass to the next one after a
-	// notification: in a busy directory something changes all the time.
+	// debounce is the shortest time between the start of a pass and the start of the next one after a
+	// notification. In a busy directory, something changes all the time.
 	debounce = time.Second
 )
 
 // followedCandidate is the candidate of the last good pass.
 type followedCandidate struct {
 	Candidate
-	replaced context.Context // canceled when another one is followed
+	replaced context.Context // canceled when another candidate is followed
 	replace  context.CancelFunc
 }
 
@@ -62,8 +62,8 @@ func (m *Mirror) followedController() followedCandidate {
 	return m.followed
 }
 
-// watch waits for notifications of the followed controller until ctx ends. It never ends by
-// itself. If it fails, passes still run by polling.
+// watch waits for notifications of the followed controller until ctx ends. If it fails, passes still run by
+// polling.
 func (m *Mirror) watch(ctx context.Context) {
 	failures := newBackoff(m.config.Poll)
 	failures.MaxInterval = m.watchRetry()
@@ -109,17 +109,16 @@ func waitAny(ctx, other context.Context, elapsed <-chan time.Time) {
 	}
 }
 
-// awaitSecret waits after a failed bind: until the secret is another one than the tried
-// one, until a pass has bound with a rejected one, or for several times as long as the
-// passes wait, which try the same secret. Two connections that keep trying would lock the
-// account.
+// awaitSecret waits after a failed bind until one of three events: the secret differs from the tried one, a
+// pass has bound with a secret that was rejected, or several times the pause of the passes has elapsed. The
+// passes try the same secret, and two connections that keep trying would lock the account.
 func (m *Mirror) awaitSecret(ctx context.Context, tried string, err error) {
 	patience := time.NewTimer(4 * m.config.RejectedBindWait)
 	defer patience.Stop()
 	ticker := time.NewTicker(secretCheckInterval)
 	defer ticker.Stop()
 	unusable := errors.Is(err, directory.ErrSecret)
-	for open := 0; m.config.Secret() == tried && (unusable || m.gate.rejected(tried)) && open < 2; {
+	for open := 0; m.config.Secret() == tried && (unusable || m.gate.rejected(&m.binder, tried)) && open < 2; {
 		select {
 		case <-ctx.Done():
 			return
@@ -127,16 +126,15 @@ func (m *Mirror) awaitSecret(ctx context.Context, tried string, err error) {
 			return
 		case <-ticker.C:
 		}
-		// After a forged rejection no other bind may come, because passes keep their connection.
-		// A pass without one binds as soon as the gate opens; two ticks leave it time for that.
-		if open++; !errors.Is(err, directory.ErrForgeable) || m.gate.rejection(tried, m.config.Now()) != nil {
+		// After a forged rejection, there may be no other bind, because passes keep their connection. A pass
+		// without a connection binds as soon as the gate opens; two ticks leave it time for that.
+		if open++; !errors.Is(err, directory.ErrForgeable) || m.gate.rejection(&m.binder, tried, m.config.Now()) != nil {
 			open = 0
 		}
 	}
 }
 
-// watchController is notified by one controller until that fails or another one is
-// followed.
+// watchController waits for notifications of one controller until that fails or another controller is followed.
 func (m *Mirror) watchController(ctx context.Context, at followedCandidate, works func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -155,16 +153,16 @@ func (m *Mirror) watchController(ctx context.Context, at followedCandidate, work
 		m.setWarning("notification", nil, 0)
 		m.updateStatus(func(s *Status) { s.Notified = true })
 		m.config.Log.Info("notification of changes begins", "controller", at.Name)
-		m.Wake() // for changes before
+		m.Wake() // covers changes before the notification started
 	}, m.Wake)
 }
 
-// Wake requests a pass soon, as a notification does: at the earliest a moment after the
-// start of the last one, and after an error not before it is due. It never blocks.
+// Wake requests a pass like a notification: no earlier than debounce after the start of the last pass and,
+// after an error, not before the next pass is due. It never blocks.
 func (m *Mirror) Wake() {
 	select {
 	case m.changed <- struct{}{}:
-	default: // requested already
+	default: // already requested
 	}
 }
 

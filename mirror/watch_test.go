@@ -10,7 +10,7 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// notified lets passes run until notification is on, or off.
+// notified lets passes run until notifications are active, or inactive.
 func (w *world) notified(results <-chan PassResult, want bool) {
 	w.t.Helper()
 	for w.mirror.Status().Notified != want {
@@ -51,7 +51,7 @@ func TestNotificationWakes(t *testing.T) {
 	}
 }
 
-// Passes keep their distance, whatever happens in the directory.
+// TestNotificationIsDebounced checks that passes keep a minimum distance, however many changes there are.
 func TestNotificationIsDebounced(t *testing.T) {
 	var results <-chan PassResult
 	w := newWorld(t, func(w *world, c *Config) { c.Poll, c.Notify, results = 24*time.Hour, true, passes(c) })
@@ -60,7 +60,7 @@ func TestNotificationIsDebounced(t *testing.T) {
 	stop := w.run()
 	defer stop()
 	next(t, results)
-	for w.server.Stats().Notifications == 0 { // registering changes the order of events
+	for w.server.Stats().Notifications == 0 { // the registration may change the order of events
 		next(t, w.mirror.Sync(false))
 		next(t, results)
 	}
@@ -81,7 +81,7 @@ func TestNotificationComesBack(t *testing.T) {
 	w.server.SetFaults(adsim.Faults{NotifyResult: 53})
 	stop := w.run()
 	defer stop()
-	// It is rejected: polling continues, with a warning.
+	// The registration is rejected: polling continues, with a warning.
 	for len(w.mirror.Status().Warnings) == 0 {
 		if r := next(t, results); r.Err != nil {
 			t.Fatal(r.Err)
@@ -95,7 +95,7 @@ func TestNotificationComesBack(t *testing.T) {
 	if got := w.mirror.Status().Warnings; len(got) != 0 {
 		t.Errorf("warnings %q while it works", got)
 	}
-	// The connection is lost and made again.
+	// The connection is lost and established again.
 	w.server.SetFaults(adsim.Faults{NotifyResult: 53})
 	w.server.CutConnections()
 	w.notified(results, false)
@@ -103,7 +103,7 @@ func TestNotificationComesBack(t *testing.T) {
 	w.notified(results, true)
 }
 
-// It comes from the followed controller.
+// TestNotificationFollowsTheController checks that notifications come from the followed controller.
 func TestNotificationFollowsTheController(t *testing.T) {
 	var results <-chan PassResult
 	var d2 *adsim.Directory
@@ -130,7 +130,8 @@ func TestNotificationFollowsTheController(t *testing.T) {
 	}
 }
 
-// Two connections with a wrong password lock an account twice as fast as one.
+// TestNotificationWithAWrongPassword: two connections with a wrong password would lock an account twice as fast
+// as one.
 func TestNotificationWithAWrongPassword(t *testing.T) {
 	var results <-chan PassResult
 	w := newWorld(t, func(w *world, c *Config) {

@@ -5,21 +5,19 @@ import (
 	"time"
 
 	"rcpt-milter/directory"
-	"rcpt-milter/policy"
+	"rcpt-milter/internal/clock"
 	"rcpt-milter/store"
 )
 
-// maxIncrementalAge is the longest time after a good pass in which an incremental one may
-// follow. It is far below any tombstone lifetime (60 or 180 days, MS-ADTS 6.1.1.2.4.1.1): a
-// deletion without a tombstone is never seen.
+// maxIncrementalAge is the longest time after a good pass in which an incremental pass may follow. It is far
+// below any tombstone lifetime (60 or 180 days, MS-ADTS 6.1.1.2.4.1.1), because a deletion without a tombstone
+// is never seen.
 const maxIncrementalAge = 7 * 24 * time.Hour
 
-// deletedHiddenFullInterval is the interval of full passes while deleted objects cannot be
-// seen.
+// deletedHiddenFullInterval is the interval of full passes while deleted objects are hidden.
 const deletedHiddenFullInterval = 10 * time.Minute
 
-// differsFullInterval is the interval of full passes while the index differs from what the hub
-// publishes.
+// differsFullInterval is the interval of full passes while the index differs from what the hub publishes.
 const differsFullInterval = 2 * time.Minute
 
 // situation is the input of the choice between a full and an incremental pass.
@@ -29,15 +27,14 @@ type situation struct {
 	fingerprint  string
 	fullInterval time.Duration
 	now          time.Time
-	differs      bool // from what the hub publishes
+	differs      bool // the index differs from what the hub publishes
 }
 
-// reasonSetBack has to be recorded. The next pass may not detect it, because the controller
-// may have written as many changes again by then.
+// reasonSetBack must be recorded. The next pass may not detect the set-back, because the controller may have
+// written as many changes again by then.
 const reasonSetBack = "the domain controller was set back: its highestCommittedUSN went down"
 
-// mustFull returns the reason that rules out an incremental pass; empty if there is none.
-// It is a pure function.
+// mustFull returns the reason that rules out an incremental pass, or an empty string. It is a pure function.
 func mustFull(s situation) string {
 	at := decodeCursor(s.stored.Cursor)
 	next := at.next(s.root, store.Full)
@@ -66,8 +63,8 @@ func mustFull(s situation) string {
 	return ""
 }
 
-// dueFull returns the reason for which a full pass should follow an incremental one; empty
-// if none is due. It is a pure function.
+// dueFull returns the reason for a full pass after an incremental one, or an empty string. It is a pure
+// function.
 func dueFull(s situation) string {
 	switch at := decodeCursor(s.stored.Cursor); {
 	case at.DeletedHidden && s.root.DeletedVisible:
@@ -84,14 +81,13 @@ func dueFull(s situation) string {
 	return ""
 }
 
-// maxFullPause is the longest pause after a full pass that takes long.
+// maxFullPause is the longest pause after a full pass of long duration.
 const maxFullPause = 24 * time.Hour
 
-// intervalPassed reports whether an interval of full passes is over. A pass that takes
-// longer than half the interval is followed by a pause of twice its duration, measured from
-// its start, so full passes do not follow each other without end. A duration that shows
-// that the clock was set counts as zero. If the clock does not tell when the last full pass
-// began, the interval is over.
+// intervalPassed reports whether an interval of full passes has elapsed. After a pass that takes longer than
+// half the interval, the interval is twice its duration, measured from its start, so full passes do not follow
+// each other without pause. A duration that reveals a change of the clock counts as zero. If the start of the
+// last full pass is unknown because of the clock, the interval has elapsed.
 func (s situation) intervalPassed(every time.Duration) bool {
 	full := s.stored.LastFull
 	took := full.Ended.Sub(full.Started)
@@ -101,9 +97,9 @@ func (s situation) intervalPassed(every time.Duration) bool {
 	return isOver(full.Started, s.now, max(every, 2*took))
 }
 
-// tooOld reports whether the last good pass is too long ago for an incremental one. If the clock
-// does not tell, an incremental pass follows, for the additions, and then a full one.
+// tooOld reports whether the last good pass is too old for an incremental pass. If its age is unknown, an
+// incremental pass follows for the additions, and then a full pass.
 func (s situation) tooOld() bool {
-	age, known := policy.Elapsed(s.stored.LastGood(), s.now)
+	age, known := clock.Elapsed(s.stored.LastGood(), s.now)
 	return known && !s.stored.LastGoodDoubted && age > maxIncrementalAge
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"rcpt-milter/directory"
-	"rcpt-milter/policy"
+	"rcpt-milter/internal/clock"
 	"rcpt-milter/store"
 )
 
@@ -17,7 +17,7 @@ func TestWhyFull(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*situation)
-		want   string // part of it; empty: incremental
+		want   string // part of the reason; empty means an incremental pass
 	}{
 		{"all is well", func(*situation) {}, ""},
 		{"never read", func(s *situation) { s.stored = store.Directory{} }, "nothing has been read"},
@@ -43,7 +43,7 @@ func TestWhyFull(t *testing.T) {
 		{"periodic, the clock was set back to before the full pass",
 			func(s *situation) { s.stored.LastFull.Started = now.Add(time.Hour) }, "periodic"},
 		{"periodic, the clock was set back to a little before the full pass",
-			func(s *situation) { s.stored.LastFull.Started = now.Add(policy.ClockSlack / 2) }, ""},
+			func(s *situation) { s.stored.LastFull.Started = now.Add(clock.Slack / 2) }, ""},
 		{"the clock was set back by weeks",
 			func(s *situation) { s.stored.LastIncremental.Started = now.Add(8 * 24 * time.Hour) }, ""},
 		{"the clock was set back before an incremental pass", func(s *situation) {

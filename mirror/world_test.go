@@ -15,16 +15,16 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// world is a simulated domain controller, a store, and a mirror between them.
+// world has a simulated domain controller, a store, and a mirror between them.
 type world struct {
 	t      *testing.T
 	d      *adsim.Directory
 	server *adsim.Server
 	store  *store.Store
-	dir    string // of the store
+	dir    string // directory of the store
 	mirror *Mirror
 	config Config
-	offset atomic.Int64 // of the clock
+	offset atomic.Int64 // offset of the clock
 }
 
 const people = "OU=People,DC=corp,DC=example"
@@ -59,8 +59,7 @@ func (w *world) openStore(dir string) {
 	w.store, w.dir = s, dir
 }
 
-// restartAll ends the process and starts another: a new mirror on the same store, which is opened
-// again.
+// restartAll ends the process and starts another one: it opens the store again and creates a new mirror.
 func (w *world) restartAll() {
 	w.t.Helper()
 	w.mirror.Close()
@@ -69,7 +68,7 @@ func (w *world) restartAll() {
 	w.restart()
 }
 
-// restart makes a new mirror on the same store.
+// restart creates a new mirror on the same store.
 func (w *world) restart() {
 	w.t.Helper()
 	if w.mirror != nil {
@@ -97,7 +96,7 @@ func (w *world) candidate(s *adsim.Server) Candidate {
 	}}
 }
 
-// now is the time of the clock of the mirror and of the first controller.
+// now returns the time of the clock of the mirror and of the first controller.
 func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.offset.Load())) }
 
 func (w *world) advance(d time.Duration) { w.offset.Add(int64(d)) }

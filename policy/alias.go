@@ -10,37 +10,34 @@ import (
 	"rcpt-milter/address"
 )
 
-// maxTargets limits the targets of one alias that are looked up, over all its steps.
+// maxTargets limits the targets that are looked up for one alias, over all its steps.
 const maxTargets = 16
 
-// aliasedByKey is the value of AliasedBy for an alias of the configuration.
+// aliasedByKey is the value of AliasedBy for an alias in the configuration.
 const aliasedByKey = "domain_aliases"
 
-// AliasTable is a Table that also maps whole domains to others, as the line
-// "@example.net @example.test" does in virtual(5). Its Find does not match every recipient
-// of such a domain.
+// AliasTable is a Table that also maps whole domains to others, like a line "@example.net @example.test" in
+// virtual(5). Its Find method does not match all recipients of such a domain.
 type AliasTable interface {
 	Table
-	// Aliases calls visit for each canonical domain that the table maps domain to, with the
-	// file and line of the entry.
+	// Aliases calls visit for each canonical domain that the table maps domain to, with the file and line of the
+	// entry.
 	Aliases(domain string, visit func(target, file string, line int))
 }
 
-// AliasTarget is a domain in which the recipients of an alias are looked up.
+// AliasTarget is a domain in which the recipients of an alias domain are looked up.
 type AliasTarget struct {
 	Domain string // canonical
-	By     string // domain_aliases, or file and line of the entry
-	// Foreign reports that an accept file maps to a domain that is not ours, or that this is the
-	// target after the last one that is looked up. Every recipient of the alias is accepted, because
-	// the index says nothing about what is not looked up.
+	By     string // domain_aliases, or the file and line of the entry
+	// Foreign reports that an accept file maps to a domain that is not ours, or that this target exceeds
+	// maxTargets. The index cannot answer for such a target, so every recipient of the alias is accepted.
 	Foreign bool
-	// Alias reports that the domain is an alias itself. The index need not have an address
-	// of it.
+	// Alias reports that the target is itself an alias. The index may have no address in it.
 	Alias bool
 }
 
-// canonicalAliases returns the configured domain aliases in canonical form. Two spellings of
-// one alias are an error, and so is an alias that leads back to itself.
+// canonicalAliases returns the configured domain aliases in canonical form. It returns an error if an alias is
+// configured in two spellings, or leads back to itself.
 func canonicalAliases(configured map[string]string) (map[string]string, error) {
 	aliases := make(map[string]string, len(configured))
 	for _, text := range slices.Sorted(maps.Keys(configured)) {
@@ -65,11 +62,10 @@ func canonicalAliases(configured map[string]string) (map[string]string, error) {
 	return aliases, nil
 }
 
-// AliasTargets returns the domains that a canonical domain is an alias of, by the
-// configuration and by the accept files. An alias of an alias has the targets of both. A
-// domain that is no alias has none.
+// AliasTargets returns the target domains of a canonical domain, from the configuration and from the accept
+// files. An alias of an alias has the targets of both. A domain that is not an alias has none.
 func (p *Policy) AliasTargets(domain string) []AliasTarget {
-	if len(p.aliasSteps(domain)) == 0 { // most domains; they allocate nothing
+	if len(p.aliasSteps(domain)) == 0 { // the common case; it allocates nothing
 		return nil
 	}
 	var all []AliasTarget
@@ -99,9 +95,9 @@ func (p *Policy) aliasSteps(domain string) []AliasTarget {
 	return all
 }
 
-// decideAliased decides about a recipient as written, and as the same local part in each
-// target domain. Most recipients of an alias are in the index under their other name, so
-// the directories are searched only if no form is accepted without.
+// decideAliased evaluates a recipient as written and as the same local part in each target domain. Most
+// recipients of an alias are in the index under a target domain, so the directories are searched only if no
+// form is accepted without a search.
 func (p *Policy) decideAliased(ctx context.Context, q Query, r recipient, targets []AliasTarget) Decision {
 	r.unconfirmed = true
 	r.aliased = slices.ContainsFunc(targets, func(t AliasTarget) bool { return !t.Alias })
@@ -113,13 +109,12 @@ func (p *Policy) decideAliased(ctx context.Context, q Query, r recipient, target
 	return p.mostLenient(ctx, q, r, targets)
 }
 
-// mostLenient returns the most lenient of the decisions about the forms of a recipient,
-// because an address is valid if one of its forms is. An entry in refuse that names the
-// recipient as written is final.
+// mostLenient returns the most lenient of the decisions about the forms of a recipient, because an address is
+// valid if any of its forms is valid. An entry in refuse that matches the recipient as written is final.
 func (p *Policy) mostLenient(ctx context.Context, q Query, r recipient, targets []AliasTarget) Decision {
 	asWritten := r
 	verdict, _ := p.lists.find(&asWritten)
-	r.refused, r.barred = verdict == VerdictDenylisted, asWritten.barred
+	r.refused, r.baseRefused = verdict == VerdictDenylisted, asWritten.baseRefused
 	best := p.decide(ctx, q, r)
 	for _, target := range targets {
 		if best.Reply.IsContinue() {
@@ -128,9 +123,9 @@ func (p *Policy) mostLenient(ctx context.Context, q Query, r recipient, targets 
 		at := p.recipientAt(r, target.Domain)
 		at.aliased = r.aliased && target.Alias
 		if r.readable() && !at.readable() {
-			continue // too long in this domain, so in no index
+			continue // too long in this domain, so it is in no index
 		}
-		if r.refused { // it costs as much as an unknown one
+		if r.refused { // evaluate it anyway, for the cost of an unknown recipient
 			p.decide(ctx, q, at)
 			continue
 		}
@@ -142,7 +137,7 @@ func (p *Policy) mostLenient(ctx context.Context, q Query, r recipient, targets 
 	return best
 }
 
-// decideAt decides about a recipient in a target domain.
+// decideAt evaluates a recipient in a target domain.
 func (p *Policy) decideAt(ctx context.Context, q Query, at recipient, target AliasTarget) (d Decision) {
 	if target.Foreign {
 		at.entry, at.shared = target.By, true
@@ -154,18 +149,17 @@ func (p *Policy) decideAt(ctx context.Context, q Query, at recipient, target Ali
 	return d
 }
 
-// recipientAt returns a recipient as the same local part of another domain, without any
-// findings. The mode stays that of the domain as written.
+// recipientAt returns a recipient as the same local part in another domain, without the results of earlier
+// rows. It keeps the mode of the domain as written.
 func (p *Policy) recipientAt(r recipient, domain string) recipient {
 	at := recipient{text: r.text, domain: domain, mode: r.mode, unconfirmed: r.unconfirmed, refused: r.refused}
-	at.form[0], at.barred = r.form[0].In(domain), r.barred
+	at.form[0], at.baseRefused = r.form[0].In(domain), r.baseRefused
 	p.setForms(&at)
 	return at
 }
 
-// better reports whether d replaces the best decision so far. Between two replies of the
-// same strictness the one that knows more of the address counts, so the harvest limit
-// charges no address that has existed.
+// better reports whether d replaces the best decision so far. If both replies are equally strict, the decision
+// with more knowledge about the address wins, so the harvest limit does not charge an address that has existed.
 func better(d, best Decision) bool {
 	if a, b := strictness(d), strictness(best); a != b {
 		return a < b
@@ -186,8 +180,8 @@ func strictness(d Decision) int {
 	return 1
 }
 
-// knowledge orders decisions by what they know of an address: that it exists or may exist,
-// that a list rejects it, that it has existed, or nothing.
+// knowledge orders decisions by what they know about an address. Most first: it exists or may exist, a list
+// rejects it, it has existed, nothing.
 func knowledge(d Decision) int {
 	switch {
 	case d.Verdict == VerdictRestricted || d.Verdict == VerdictError:
@@ -200,7 +194,7 @@ func knowledge(d Decision) int {
 	return 0
 }
 
-// WithoutExtension reports whether the address was found without its extension.
+// WithoutExtension reports whether the address was found only without its extension.
 func (d Decision) WithoutExtension() bool {
 	whole := d.Address
 	if !d.JudgedAs.IsZero() {
@@ -209,10 +203,10 @@ func (d Decision) WithoutExtension() bool {
 	return !d.Match.IsZero() && d.Match != whole
 }
 
-// Aliases returns the alias domains of Config.DomainAliases, sorted.
+// Aliases returns the alias domains in Config.DomainAliases, sorted.
 func (p *Policy) Aliases() []string { return slices.Sorted(maps.Keys(p.aliases)) }
 
-// place returns file:line.
+// place formats a position as file:line.
 func place(file string, line int) string {
 	return file + ":" + strconv.Itoa(line)
 }

@@ -14,9 +14,9 @@ import (
 	"rcpt-milter/address"
 )
 
-// TestAliasIsNeverStricter: with random configurations and any state of the index, an address
-// of an alias gets the most lenient reply that one of its forms would get alone, unless an
-// entry in refuse names it as written.
+// TestAliasIsNeverStricter checks random configurations in every state of the index. An address of an alias
+// must get the most lenient reply that one of its forms would get alone, unless an entry in refuse matches it
+// as written.
 func TestAliasIsNeverStricter(t *testing.T) {
 	for seed := range uint64(3000) {
 		w := newAliasWorld(seed)
@@ -46,8 +46,8 @@ func TestAliasIsNeverStricter(t *testing.T) {
 
 var aliasLocals = []string{"ann", "bob", "cid", "dan", "ann+x", "dan+x", "abuse"}
 
-// inRefuse reports whether an entry in refuse rejected a recipient. The harvest limit may have
-// changed the reply.
+// inRefuse reports whether an entry in refuse rejected a recipient. The harvest limit may have changed the
+// reply.
 func inRefuse(p *Policy, d Decision) bool {
 	r := p.recipient(query(d.Address.String()))
 	verdict, _ := p.lists.find(&r)
@@ -69,13 +69,13 @@ func shown(all []Decision) string {
 	return strings.Join(words, "; ")
 }
 
-// aliasWorld is a random index, and a random configuration for a.test, b.test and c.test.
+// aliasWorld is a random index with a random configuration for a.test, b.test and c.test.
 type aliasWorld struct {
 	cfg    Config
 	chain  []string
 	client netip.Addr
 	login  string
-	empty  bool // the last domain of the chain has no address
+	empty  bool // the last domain of the chain has no addresses
 }
 
 func newAliasWorld(seed uint64) *aliasWorld {
@@ -124,11 +124,11 @@ func newAliasWorld(seed uint64) *aliasWorld {
 	return w
 }
 
-// policy is that of the world, with its aliases or without.
+// policy returns the policy of the world, with or without its aliases.
 func (w *aliasWorld) policy(t *testing.T, aliases bool) *Policy {
 	cfg := w.cfg
 	if aliases {
-		if cfg.HasAddresses == nil { // an alias needs none
+		if cfg.HasAddresses == nil { // an alias needs no addresses of its own
 			cfg.HasAddresses = func(domain string) bool { return domain == w.chain[len(w.chain)-1] }
 		}
 		cfg.DomainAliases = map[string]string{w.chain[0]: w.chain[1]}
@@ -143,7 +143,7 @@ func (w *aliasWorld) policy(t *testing.T, aliases bool) *Policy {
 	return p
 }
 
-// knowing is a directory that knows some addresses.
+// knowing is a directory with these entries.
 type knowing map[string]Entry
 
 func (k knowing) Confirm(_ context.Context, a address.Address, _ bool) (Entry, error) {
@@ -153,8 +153,8 @@ func (k knowing) Confirm(_ context.Context, a address.Address, _ bool) (Entry, e
 	return Entry{}, errors.New("no answer")
 }
 
-// FuzzAlias: whatever is written in front of the @, an alias gets the most lenient of the
-// answers about its forms, and the reply is about the address as written.
+// FuzzAlias checks arbitrary local parts: an alias must get the most lenient decision about its forms, and the
+// reply must be about the address as written.
 func FuzzAlias(f *testing.F) {
 	for _, c := range aliasDecisions {
 		q, _ := fullQuery(f, c.recipient)

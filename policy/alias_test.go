@@ -29,7 +29,7 @@ func (t aliasTable) Aliases(domain string, visit func(target, file string, line 
 	}
 }
 
-// aliased is fullPolicy with aliases of every kind.
+// aliased returns fullPolicy with aliases of every kind.
 func aliased(t testing.TB, change func(*Config)) *Policy {
 	return fullPolicy(t, func(cfg *Config) {
 		index := cfg.Index.(*fakeIndex)
@@ -75,7 +75,7 @@ func aliased(t testing.TB, change func(*Config)) *Policy {
 	})
 }
 
-// aliasDecisions have the form that decided in match, and what says so in by.
+// aliasDecisions have the deciding form in match and the source of the alias in by.
 var aliasDecisions = []struct {
 	name, recipient string
 	row             int
@@ -169,8 +169,8 @@ func TestDomainAliases(t *testing.T) {
 	}
 }
 
-// TestAliasSearches: a recipient that the index knows under one of its names costs no search
-// in the directories; any other is searched for under all of them.
+// TestAliasSearches checks that a recipient which the index knows under one of its forms causes no search in
+// the directories. For any other recipient, all forms must be searched for.
 func TestAliasSearches(t *testing.T) {
 	for recipient, want := range map[string]string{
 		"user@alias.test":   "",
@@ -221,8 +221,8 @@ func TestAliasTargets(t *testing.T) {
 	}
 }
 
-// TestTooManyTargets: a recipient of an alias with more targets than are looked up may be known in one
-// of the others, so it is accepted.
+// TestTooManyTargets checks an alias with more targets than are looked up. Its recipients must be accepted,
+// because one of the other targets may have them.
 func TestTooManyTargets(t *testing.T) {
 	for _, n := range []int{1, maxTargets, maxTargets + 1, 3 * maxTargets} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -251,8 +251,7 @@ func TestTooManyTargets(t *testing.T) {
 	}
 }
 
-// TestAliasOfEmptyDomain: the addresses of an alias are those of its target. It is the target
-// that must have one.
+// TestAliasOfEmptyDomain checks that an alias needs no addresses of its own, but that its target does.
 func TestAliasOfEmptyDomain(t *testing.T) {
 	for _, c := range []struct {
 		name, recipient string
@@ -309,8 +308,8 @@ func TestNewRejectsAliases(t *testing.T) {
 	}
 }
 
-// TestAliasCharge: under an alias a guess is the same guess as at the target, whether the address
-// has existed or not, and a report charges for nothing.
+// TestAliasCharge checks that a guess at an alias is charged as the same guess at the target, whether the
+// address has existed or not, and that mode report charges nothing.
 func TestAliasCharge(t *testing.T) {
 	for recipient, want := range map[string]string{
 		"nobody@alias.test":      "invalid IP nobody@enforce.test true",

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The decision alone, by what it comes to.
+// BenchmarkDecide measures Decide alone, by outcome.
 func BenchmarkDecide(b *testing.B) {
 	p := testPolicy(b, nil)
 	for _, recipient := range []string{"user@enforce.test", "user@a.sub.test", "nobody@foreign.test",

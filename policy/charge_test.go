@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// charges records charges, and limits no network.
+// charges records charges and limits no network.
 type charges struct{ made []string }
 
 func (c *charges) Limited(Query) bool { return false }
@@ -62,5 +62,5 @@ func TestPolicyCharges(t *testing.T) {
 			}
 		})
 	}
-	testPolicy(t, nil).Charge(Query{}, Decision{Mode: ModeEnforce, Verdict: VerdictUnknown}) // there is no limit
+	testPolicy(t, nil).Charge(Query{}, Decision{Mode: ModeEnforce, Verdict: VerdictUnknown}) // without a limit
 }

@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// WellKnownNAT64 is the prefix through which IPv6-only networks usually see hosts of the IPv4
-// internet (RFC 6052 section 2.1). As IPv6 addresses they would all be in one network.
+// WellKnownNAT64 is the prefix that IPv6-only networks usually use for hosts of the IPv4 internet (RFC 6052
+// section 2.1). Without translation, all these hosts would be in one IPv6 network.
 var WellKnownNAT64 = netip.MustParsePrefix("64:ff9b::/96")
 
-// CheckNAT64 returns an error if a prefix cannot hold IPv4 addresses. RFC 6052 section 2.2 has
+// CheckNAT64 returns an error unless IPv4 addresses can be embedded below prefix. RFC 6052 section 2.2 permits
 // six lengths.
 func CheckNAT64(prefix netip.Prefix) error {
 	if !prefix.Addr().Is6() || prefix.Addr().Is4In6() || prefix != prefix.Masked() ||
@@ -20,12 +20,12 @@ func CheckNAT64(prefix netip.Prefix) error {
 	return nil
 }
 
-// Translators are the NAT64 prefixes of a network. A client behind one of them counts as its
-// IPv4 address. The zero value has none, so IPv4 clients are only those that are IPv4-mapped.
+// Translators are the NAT64 prefixes of a network. A client below one of them counts as the IPv4 address
+// embedded in its address. The zero value translates only IPv4-mapped addresses.
 type Translators []netip.Prefix
 
-// Canonical returns the address of a client in the form in which networks are compared:
-// IPv4-mapped and translated addresses as IPv4, without a zone.
+// Canonical returns the address of a client in the form that is compared with networks. IPv4-mapped and
+// translated addresses become IPv4 addresses, and the zone is removed.
 func (t Translators) Canonical(client netip.Addr) netip.Addr {
 	client = client.Unmap().WithZone("")
 	for _, prefix := range t {
@@ -36,8 +36,8 @@ func (t Translators) Canonical(client netip.Addr) netip.Addr {
 	return client
 }
 
-// embedded returns the IPv4 address in an IPv6 address below a prefix of a length. Byte 8 is
-// reserved and not part of it (RFC 6052 section 2.2).
+// embedded returns the IPv4 address embedded in an IPv6 address after a prefix of the given length. Byte 8 is
+// reserved and not part of the IPv4 address (RFC 6052 section 2.2).
 func embedded(client netip.Addr, length int) netip.Addr {
 	const reserved = 8
 	long := client.As16()
@@ -51,8 +51,8 @@ func embedded(client netip.Addr, length int) netip.Addr {
 	return netip.AddrFrom4(short)
 }
 
-// Network returns the network of a client, of a prefix length for IPv4 and one for IPv6. It
-// reports false if the client has no IP address.
+// Network returns the network of a client, with the prefix length ipv4 or ipv6. It reports false if the client
+// has no IP address.
 func (t Translators) Network(client netip.Addr, ipv4, ipv6 int) (netip.Prefix, bool) {
 	client = t.Canonical(client)
 	length := ipv6
@@ -63,8 +63,8 @@ func (t Translators) Network(client netip.Addr, ipv4, ipv6 int) (netip.Prefix, b
 	return network, err == nil && network.IsValid()
 }
 
-// containing returns the first of the networks that contains a client. A network below a NAT64
-// prefix is compared with the address as it came.
+// containing returns the first network that contains a client. A network below a NAT64 prefix is compared with
+// the untranslated address.
 func (t Translators) containing(networks []netip.Prefix, client netip.Addr) (netip.Prefix, bool) {
 	canonical, plain := t.Canonical(client), client.Unmap().WithZone("")
 	for _, network := range networks {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestTranslated has the examples of RFC 6052 section 2.4, and clients that are not translated.
+// TestTranslated checks the examples of RFC 6052 section 2.4, and clients that must not be translated.
 func TestTranslated(t *testing.T) {
 	for _, c := range []struct{ prefix, client, want string }{
 		{"2001:db8::/32", "2001:db8:c000:221::", "192.0.2.33"},
@@ -46,7 +46,7 @@ func TestTranslated(t *testing.T) {
 	}
 }
 
-// TestTranslatorsOfPolicy: the configured prefixes replace the well-known one in every list.
+// TestTranslatorsOfPolicy checks that the configured prefixes replace the well-known prefix in every list.
 func TestTranslatorsOfPolicy(t *testing.T) {
 	for _, c := range []struct {
 		nat64  []netip.Prefix

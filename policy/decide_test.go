@@ -88,9 +88,9 @@ func TestDecideSwitches(t *testing.T) {
 	}
 }
 
-// The directory is asked only about recipients that would be rejected as unknown, one form
-// after the other until one is found or there is no answer. Questions of clients over the
-// harvest limit are marked, because they do not use up the budget of others.
+// TestDecideAsksConfirm checks that the directory is searched only for recipients that would be rejected as
+// unknown, one form after the other until one is found or a search fails. Searches for clients over the harvest
+// limit must be marked, because they do not use up the budget of other clients.
 func TestDecideAsksConfirm(t *testing.T) {
 	for recipient, want := range map[string]string{
 		"Nobody@Enforce.Test":           "nobody@enforce.test",
@@ -120,8 +120,34 @@ func TestDecideAsksConfirm(t *testing.T) {
 	}
 }
 
-// A rejected recipient cannot be reached with an extension, in any spelling of it, unless the
-// whole address is listed or has an owner.
+// TestLookupIsSuspect checks that the searches of an operator's lookup get the part of the budget that suspects
+// get, and that the answer stays the same.
+func TestLookupIsSuspect(t *testing.T) {
+	for _, c := range []struct {
+		recipient string
+		searches  int
+		verdict   Verdict
+	}{
+		{"fresh@enforce.test", 1, VerdictConfirmed},
+		{"nobody@enforce.test", 1, VerdictUnknown},
+		{"nobody+x@enforce.test", 2, VerdictUnknown},
+		{"user@enforce.test", 0, VerdictKnown},
+	} {
+		t.Run(c.recipient, func(t *testing.T) {
+			confirm := &fakeConfirmer{}
+			q, _ := fullQuery(t, c.recipient)
+			q.Lookup = true
+			d := fullPolicy(t, func(cfg *Config) { cfg.Confirm = confirm }).Decide(context.Background(), q)
+			if len(confirm.asked) != c.searches || confirm.suspects != c.searches || d.Verdict != c.verdict {
+				t.Errorf("%d searches, %d for suspects, verdict %s, want %d and %s", len(confirm.asked), confirm.suspects,
+					d.Verdict, c.searches, c.verdict)
+			}
+		})
+	}
+}
+
+// TestExtensionIsNoWayAround checks that a rejected recipient cannot be reached with an extension, in any
+// spelling, unless the whole address is listed or has an owner.
 func TestExtensionIsNoWayAround(t *testing.T) {
 	p := fullPolicy(t, func(cfg *Config) { cfg.AcceptPatterns = nil })
 	for _, local := range []string{"left", "staff", "nobody"} {
@@ -137,8 +163,8 @@ func TestExtensionIsNoWayAround(t *testing.T) {
 	}
 }
 
-// A client cannot tell internal-only recipients from unknown ones: both get the same reply in
-// every state of the index and of the client.
+// TestRestrictedLooksUnknown checks that clients cannot distinguish internal-only recipients from unknown ones:
+// both get the same reply in every state of the index and of the client.
 func TestRestrictedLooksUnknown(t *testing.T) {
 	for _, client := range []string{"", "192.0.2.1 ", "203.0.113.1 "} {
 		for _, domain := range []string{"enforce.test", "report.test", "notready.test", "widening.test", "late.test",
@@ -157,8 +183,8 @@ func TestRestrictedLooksUnknown(t *testing.T) {
 	}
 }
 
-// Postfix folds straße.test into another domain. The argument shows which domain was meant,
-// but counts only if folding made one of the other.
+// TestDecideFoldedDomain: Postfix folds straße.test into another domain. The argument of RCPT TO shows the
+// intended domain, but counts only if folding changed it.
 func TestDecideFoldedDomain(t *testing.T) {
 	p := testPolicy(t, func(cfg *Config) {
 		cfg.Domains = map[string]Mode{"straße.test": ModeEnforce, ".βόλος.test": ModeEnforce}
@@ -175,7 +201,7 @@ func TestDecideFoldedDomain(t *testing.T) {
 		{`"no body"@strasse.test`, `<"no body"@straße.test>`, 12},
 		{"user@xn--strae-oqa.test", "<user@xn--strae-oqa.test>", 6},
 		{"nobody@xn--strae-oqa.test", "<nobody@XN--STRAE-OQA.test>", 12},
-		{"nobody@strasse.test", "<nobody@strasse.test>", 3}, // somebody else's
+		{"nobody@strasse.test", "<nobody@strasse.test>", 3}, // a different domain
 		{"nobody@strasse.test", "<nobody@faß.test>", 3},
 		{"nobody@elsewhere.test", "<nobody@straße.test>", 3},
 		{"nobody@a.βόλοσ.test", "<nobody@a.βόλος.test>", 12},
@@ -188,7 +214,7 @@ func TestDecideFoldedDomain(t *testing.T) {
 	}
 }
 
-// A pattern matches from end to end, in any case, and no more than it says.
+// TestPattern checks that a pattern matches only whole addresses, in any case.
 func TestPattern(t *testing.T) {
 	for _, c := range []struct {
 		pattern, address string
@@ -236,7 +262,7 @@ func TestNewRejectsLists(t *testing.T) {
 			"accept patterns: error parsing regexp: unexpected ): `a)|(b`"},
 		{func(cfg *Config) { cfg.AcceptPatterns = []string{""} }, "accept patterns: an empty pattern"},
 		{func(cfg *Config) { cfg.RecipientDelimiter = "é" }, `recipient delimiter: "é" is not ASCII`},
-		{func(cfg *Config) { cfg.HarvestReply = "drop" }, `harvest reply: "drop" is none of`},
+		{func(cfg *Config) { cfg.HarvestReply = "drop" }, `harvest reply: "drop" is not one of`},
 	} {
 		cfg := Config{Index: testIndex(), Domains: map[string]Mode{"enforce.test": ModeEnforce}}
 		c.change(&cfg)
@@ -246,9 +272,9 @@ func TestNewRejectsLists(t *testing.T) {
 	}
 }
 
-// FuzzDecide: every query gets a decision with a reason, which mode report
-// turns into continue, and which is a refusal for good only in the rows that refuse.
-// No rejected recipient is accepted with an extension.
+// FuzzDecide checks that every query gets a decision with a reason. Mode report must turn every reply into
+// continue, and only the rejecting rows may return a permanent error. No rejected recipient may be accepted
+// with an extension.
 func FuzzDecide(f *testing.F) {
 	for _, c := range decisions {
 		f.Add(query(c.recipient).Recipient, query(c.recipient).Argument, "", false)
@@ -285,9 +311,8 @@ func FuzzDecide(f *testing.F) {
 	})
 }
 
-// checkExtended asks for a recipient that was refused by itself once more, with an
-// extension: where nothing stands for the whole of that, it is refused for the same
-// reason.
+// checkExtended decides again about a rejected recipient, this time with an extension. Unless an entry matches
+// the extended address, it must be rejected for the same reason.
 func checkExtended(t *testing.T, p *Policy, q Query, d Decision) {
 	t.Helper()
 	if _, extended := d.Address.WithoutExtension("+-"); extended || (d.Verdict != VerdictDenylisted &&

@@ -8,9 +8,9 @@ import (
 	"rcpt-milter/address"
 )
 
-// spend does the lookups and searches of an unknown recipient, for addresses that cannot exist:
-// an index or a directory that has the address would take another time. The searches use at most
-// half of the budget, as those of suspects do: the rest is for recipients that may exist.
+// spend does the lookups and searches of an unknown recipient. It uses addresses that cannot exist, because an
+// index or a directory that has the address would take a different time. The searches use at most half of the
+// budget, like those for suspects; the rest is reserved for recipients that may exist.
 func (p *Policy) spend(ctx context.Context, r recipient) {
 	for n, form := range r.all() {
 		r.form[n] = decoy(form)
@@ -24,8 +24,8 @@ func (p *Policy) spend(ctx context.Context, r recipient) {
 // decoySeed makes decoys unpredictable.
 var decoySeed = maphash.MakeSeed()
 
-// decoy returns an address in the domain of a that cannot be guessed. It is always the same for a,
-// so its answers are cached as those for a would be.
+// decoy returns an address in the domain of a that cannot be guessed. For equal arguments it returns equal
+// decoys, so their answers are cached like those for a.
 func decoy(a address.Address) address.Address {
 	local := strconv.FormatUint(maphash.Comparable(decoySeed, a), 36)
 	unguessable, err := address.Parse(local + "@" + a.Domain())

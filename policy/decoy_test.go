@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// budgetConfirmer has a number of searches, of which suspects get at most a part. It knows new.
+// budgetConfirmer has a budget of searches. Suspects get only a part of it. The directory has new.
 type budgetConfirmer struct{ left, kept int }
 
 func (c *budgetConfirmer) Confirm(_ context.Context, a address.Address, suspect bool) (Entry, error) {
@@ -20,7 +20,7 @@ func (c *budgetConfirmer) Confirm(_ context.Context, a address.Address, suspect 
 	return Entry{Known: a.Local() == "new"}, nil
 }
 
-// TestDecoysLeaveBudget: recipients in refuse do not use up the searches for those that may be
+// TestDecoysLeaveBudget checks that recipients in refuse do not use up the searches for recipients that may be
 // new.
 func TestDecoysLeaveBudget(t *testing.T) {
 	p := testPolicy(t, func(c *Config) {
@@ -37,7 +37,7 @@ func TestDecoysLeaveBudget(t *testing.T) {
 	}
 }
 
-// canceledConfirmer is canceled while it searches.
+// canceledConfirmer cancels the context during a search.
 type canceledConfirmer struct{ cancel context.CancelFunc }
 
 func (c canceledConfirmer) Confirm(ctx context.Context, _ address.Address, _ bool) (Entry, error) {
@@ -45,7 +45,7 @@ func (c canceledConfirmer) Confirm(ctx context.Context, _ address.Address, _ boo
 	return Entry{}, ctx.Err()
 }
 
-// TestCanceledSearch: a search that ends with its session leaves the recipient undecided.
+// TestCanceledSearch checks that a search that ends with its session leaves the recipient undecided.
 func TestCanceledSearch(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	p := testPolicy(t, func(c *Config) { c.Confirm = canceledConfirmer{cancel} })

@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// emptyPolicy is a policy whose index has no address of the domains named.
+// emptyPolicy returns a policy whose index has no addresses in these domains.
 func emptyPolicy(t *testing.T, change func(*Config), domains ...string) *Policy {
 	return testPolicy(t, func(cfg *Config) {
 		cfg.HasAddresses = func(domain string) bool {
@@ -26,14 +26,14 @@ func emptyPolicy(t *testing.T, change func(*Config), domains ...string) *Policy 
 	})
 }
 
-// TestDecideEmptyDomain: no recipient of an enforced domain without an address is unknown.
+// TestDecideEmptyDomain checks that no recipient in an enforced domain without addresses is unknown.
 func TestDecideEmptyDomain(t *testing.T) {
 	accept := func(cfg *Config) { cfg.WhenNotReady = FallbackAccept }
 	lists := func(cfg *Config) {
 		cfg.Refuse = []string{"left@enforce.test"}
 		cfg.AcceptPatterns = []string{`srs0=.*@enforce\.test`}
 	}
-	// A restricted recipient is known, so its domain has an address since.
+	// An internal-only recipient is in the index, so its domain has an address.
 	restricted := func(cfg *Config) {
 		cfg.Index.(*fakeIndex).entries["staff@enforce.test"] = Entry{Known: true, InternalOnly: true}
 	}
@@ -42,7 +42,7 @@ func TestDecideEmptyDomain(t *testing.T) {
 		change    func(*Config)
 		recipient string
 		verdict   Verdict
-		reply     string // its beginning; empty: continue
+		reply     string // prefix of the reply; empty means continue
 	}{
 		{"unknown", nil, "nobody@enforce.test", VerdictNotReady, "451 4.3.0 <nobody@enforce.test>"},
 		{"in another spelling", nil, "Nobody@ENFORCE.test", VerdictNotReady, "451 4.3.0"},
@@ -80,10 +80,10 @@ func TestDecideEmptyDomain(t *testing.T) {
 	}
 }
 
-// firstIndex gets the first address of its domain while it is asked about it.
+// firstIndex receives the first address of a domain while it is queried about the domain.
 type firstIndex struct {
 	known atomic.Bool
-	when  string // it gets it
+	when  string // the call during which the address is added
 	asked int
 }
 
@@ -105,7 +105,7 @@ func (i *firstIndex) HasAddresses(string) bool {
 	return has
 }
 
-// TestDecideWhileADomainGetsItsFirstAddress: at no moment it is unknown.
+// TestDecideWhileADomainGetsItsFirstAddress checks that the recipient is not unknown at any moment.
 func TestDecideWhileADomainGetsItsFirstAddress(t *testing.T) {
 	for _, when := range []string{"never", "after the first lookup", "after the domain", "after the second"} {
 		t.Run(when, func(t *testing.T) {
@@ -119,7 +119,8 @@ func TestDecideWhileADomainGetsItsFirstAddress(t *testing.T) {
 	}
 }
 
-// TestDomainIsAskedForRefusalsOnly: neither for what is known nor in other modes.
+// TestDomainIsAskedForRefusalsOnly checks that HasAddresses is called neither for known recipients nor in other
+// modes.
 func TestDomainIsAskedForRefusalsOnly(t *testing.T) {
 	for recipient, want := range map[string]int{"user@enforce.test": 0, "nobody@enforce.test": 1,
 		"nobody@report.test": 0, "nobody@pass.test": 0, "postmaster@enforce.test": 0} {
@@ -128,7 +129,7 @@ func TestDomainIsAskedForRefusalsOnly(t *testing.T) {
 			p := testPolicy(t, func(cfg *Config) { cfg.HasAddresses = func(string) bool { asked++; return true } })
 			p.Decide(context.Background(), query(recipient))
 			if asked != want {
-				t.Errorf("%s: the domain was asked for %d times, want %d", recipient, asked, want)
+				t.Errorf("%s: the domain was queried %d times, want %d", recipient, asked, want)
 			}
 		})
 	}

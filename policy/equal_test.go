@@ -10,14 +10,13 @@ import (
 	"rcpt-milter/address"
 )
 
-// costs counts what decisions spend and charge: everything of them that a client can notice,
-// besides the replies.
+// costs counts what a decision spends and charges. Besides the reply, that is all that a client can observe.
 type costs struct {
 	index    *fakeIndex
 	limited  bool
 	searches []string
 	lookups  int
-	charged  map[string]bool // different addresses
+	charged  map[string]bool // distinct addresses
 }
 
 func (c *costs) Lookup(a address.Address) (Entry, error) {
@@ -29,7 +28,7 @@ func (c *costs) Freshness(domain string) Freshness { return c.index.Freshness(do
 
 func (c *costs) Confirm(_ context.Context, a address.Address, _ bool) (Entry, error) {
 	c.searches = append(c.searches, a.String())
-	e := c.index.entries[a.String()] // the directory has what the index has
+	e := c.index.entries[a.String()] // the directory equals the index
 	return Entry{Known: e.Known, InternalOnly: e.InternalOnly}, nil
 }
 
@@ -42,7 +41,7 @@ func (c *costs) Charge(_ Query, recipient string, unknown bool) {
 	c.charged[recipient] = true
 }
 
-// rejectedKinds are the kinds of recipients that get 550, with a local part of each.
+// rejectedKinds are the kinds of recipients that get 550, with a local part of each kind.
 var rejectedKinds = []struct {
 	kind    string
 	prepare func(cfg *Config, index *fakeIndex, a string)
@@ -64,11 +63,11 @@ var rejectedKinds = []struct {
 	}},
 }
 
-// TestRejectedCostTheSame checks that every recipient that gets 550 costs as many searches and
-// lookups as an unknown one, is charged like it, and gets its reply from a network over the
-// limit. Neither the harvest limit nor the time then tells which recipients exist.
+// TestRejectedCostTheSame checks that every recipient that gets 550 costs as many searches and lookups as an
+// unknown one, is charged alike, and gets the same reply when the network is over the limit. Neither the
+// harvest limit nor the time then reveals which recipients exist.
 func TestRejectedCostTheSame(t *testing.T) {
-	const local = "x-y" // with a delimiter, as a first name may have it
+	const local = "x-y" // has the delimiter, like a double first name
 	settings := []string{"", "limited", "scope all", "limited, scope all", "no confirm", "report"}
 	written := []string{"%@enforce.test", "%-tag@enforce.test", "%@alias.test", "%-tag@alias.test", "%@twice.test"}
 	for _, setting := range settings {
@@ -81,7 +80,7 @@ func TestRejectedCostTheSame(t *testing.T) {
 						kind.prepare(cfg, index, local+"@"+owner)
 					})
 					if want == "" {
-						want = got // of an unknown recipient, which is first
+						want = got // the first kind is the unknown recipient
 					}
 					if got != want {
 						t.Errorf("%q, %s, %s at %s:\n%s, want as if unknown:\n%s", setting, recipient, kind.kind, owner,
@@ -93,7 +92,7 @@ func TestRejectedCostTheSame(t *testing.T) {
 	}
 }
 
-// costOf decides about a recipient and describes the reply and the costs.
+// costOf decides about a recipient and formats the reply and the costs.
 func costOf(t *testing.T, setting, recipient string, prepare func(*Config, *fakeIndex)) string {
 	c := &costs{limited: strings.HasPrefix(setting, "limited"), charged: map[string]bool{}}
 	p := testPolicy(t, func(cfg *Config) {
@@ -120,8 +119,8 @@ func costOf(t *testing.T, setting, recipient string, prepare func(*Config, *fake
 		c.charged)
 }
 
-// TestGuessesCostTheSame has attackers guess at random among recipients of one kind each, in
-// all spellings, and checks that the numbers of searches and of charged addresses are equal.
+// TestGuessesCostTheSame guesses at random among recipients of one kind, in all spellings. The number of
+// searches and of charged addresses must be the same for all kinds.
 func TestGuessesCostTheSame(t *testing.T) {
 	const recipients, guesses = 40, 2000
 	var want string

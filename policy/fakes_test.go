@@ -8,7 +8,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// fakeTable has the lines of canonical addresses and of domains with their @.
+// fakeTable maps canonical addresses, and domains with a leading @, to lines.
 type fakeTable map[string]int
 
 func (t fakeTable) Find(a address.Address) (string, int, bool) {
@@ -19,10 +19,10 @@ func (t fakeTable) Find(a address.Address) (string, int, bool) {
 	return "/table", line, line != 0
 }
 
-// fakeConfirmer is a directory that has more than the index, and records the addresses asked for.
+// fakeConfirmer is a directory that has more addresses than the index. It records the searches.
 type fakeConfirmer struct {
 	asked    []string
-	suspects int // of these, for clients over the harvest limit
+	suspects int // number of searches for clients over the harvest limit
 }
 
 func (f *fakeConfirmer) Confirm(_ context.Context, a address.Address, suspect bool) (Entry, error) {
@@ -36,14 +36,14 @@ func (f *fakeConfirmer) Confirm(_ context.Context, a address.Address, suspect bo
 	case "freshinside":
 		return Entry{Known: true, InternalOnly: true}, nil
 	case "mute":
-		return Entry{Known: true}, errors.New("deadline exceeded") // an error counts, whatever comes with it
+		return Entry{Known: true}, errors.New("deadline exceeded") // the error must win over the entry
 	case "crash":
 		panic("confirm")
 	}
 	return Entry{}, nil
 }
 
-// fakeLimit limits one network.
+// fakeLimit limits the clients of one network.
 type fakeLimit struct{ network netip.Prefix }
 
 func (f fakeLimit) Limited(q Query) bool { return f.network.Contains(q.Client) }

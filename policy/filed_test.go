@@ -6,7 +6,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// renewedTable has its lines once the freshness was asked for.
+// renewedTable has its lines only after the freshness was read.
 type renewedTable struct {
 	fakeTable
 	renewed *bool
@@ -19,7 +19,7 @@ func (t renewedTable) Find(a address.Address) (string, int, bool) {
 	return t.fakeTable.Find(a)
 }
 
-// renewingIndex renews the table just before it tells that all is fresh.
+// renewingIndex renews the table just before it returns the freshness.
 type renewingIndex struct {
 	Index
 	renewed *bool
@@ -30,8 +30,35 @@ func (i renewingIndex) Freshness(domain string) Freshness {
 	return i.Index.Freshness(domain)
 }
 
-// TestFileRenewedMeanwhile: a file that makes its domain fresh during a decision, and has the
-// recipient, does not lead to a rejection by its former version.
+// renewedAliases maps late.test to enforce.test, only after the freshness was read.
+type renewedAliases struct{ renewedTable }
+
+func (t renewedAliases) Aliases(domain string, visit func(target, file string, line int)) {
+	if *t.renewed && domain == "late.test" {
+		visit("enforce.test", "/table", 3)
+	}
+}
+
+// TestAliasRenewedMeanwhile is TestFileRenewedMeanwhile for a new version that maps the domain to another one.
+func TestAliasRenewedMeanwhile(t *testing.T) {
+	for recipient, want := range map[string]Verdict{"ann@late.test": VerdictKnown, "nobody@late.test": VerdictUnknown} {
+		t.Run(recipient, func(t *testing.T) {
+			renewed := false
+			p := testPolicy(t, func(cfg *Config) {
+				cfg.Index.(*fakeIndex).entries["ann@enforce.test"] = Entry{Known: true}
+				cfg.Index = renewingIndex{cfg.Index, &renewed}
+				cfg.AcceptFiles = renewedAliases{renewedTable{fakeTable{}, &renewed}}
+			})
+			d := p.Decide(t.Context(), Query{Recipient: recipient})
+			if d.Verdict != want || d.AliasedBy != "/table:3" {
+				t.Errorf("%s by %q, want %s", d.Verdict, d.AliasedBy, want)
+			}
+		})
+	}
+}
+
+// TestFileRenewedMeanwhile reloads a file during a decision. The new version makes its domain fresh and has the
+// recipient, so the old version must not lead to a rejection.
 func TestFileRenewedMeanwhile(t *testing.T) {
 	for _, c := range []struct {
 		name, recipient string

@@ -45,9 +45,9 @@ func fullPolicy(t testing.TB, change func(*Config)) *Policy {
 
 const hangUp = "421 4.7.0 <%>: Recipient address rejected: Too many unknown recipients, please try again later"
 
-// fullDecisions are the rows of the table with everything switched on. Recipient is as in
-// decisions, after the client and a space if there is a client; * means that the client has
-// logged in. An empty match means that nothing was found.
+// fullDecisions are the rows of the table with all features enabled. Recipient has the same form as in
+// decisions, optionally after a client and a space. The client * is authenticated. An empty match means that
+// nothing was found.
 var fullDecisions = []struct {
 	recipient string
 	row       int
@@ -56,7 +56,7 @@ var fullDecisions = []struct {
 	entry     string
 	reply     string
 }{
-	// 1: exempt, before everything.
+	// 1: exempt, before all other rows.
 	{"198.51.100.7 nobody@enforce.test", 1, VerdictExempt, "", "198.51.100.0/24", goOn},
 	{"198.51.100.7 left@enforce.test", 1, VerdictExempt, "", "198.51.100.0/24", goOn},
 	{"198.51.100.7 staff@enforce.test", 1, VerdictExempt, "", "198.51.100.0/24", goOn},
@@ -71,10 +71,10 @@ var fullDecisions = []struct {
 	{"2001:db9::1 nobody@enforce.test", 12, VerdictUnknown, "", "", noUser},
 	{"* nobody@enforce.test", 12, VerdictUnknown, "", "", noUser}, // exempt.authenticated is off
 
-	// 3, with an entry in a file all the same.
+	// 3, even with an entry in a file.
 	{"nobody@pass.test", 3, VerdictNotOurs, "", "", goOn},
 
-	// 4, with an extension as well.
+	// 4, also with an extension.
 	{"abuse@enforce.test", 4, VerdictAlways, "abuse@enforce.test", "", goOn},
 	{"Abuse+x@enforce.test", 4, VerdictAlways, "abuse@enforce.test", "", goOn},
 	{`"abuse-x"@enforce.test`, 4, VerdictAlways, "abuse@enforce.test", "", goOn},
@@ -92,7 +92,7 @@ var fullDecisions = []struct {
 	{`"odd one+x"@enforce.test`, 5, VerdictAllowlisted, `"odd one"@enforce.test`, "", goOn},
 	{"extra@enforce.test.foreign.test", 3, VerdictNotOurs, "", "", goOn},
 
-	// 5: refuse, which an extension does not get around, and neither do later lists.
+	// 5: refuse, which neither an extension nor later lists bypass.
 	{"left@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
 	{"left+x@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
 	{"left-x@enforce.test", 5, VerdictDenylisted, "left@enforce.test", "", noUser},
@@ -116,14 +116,14 @@ var fullDecisions = []struct {
 	{"xsrs0=a@enforce.test", 12, VerdictUnknown, "", "", noUser},
 	{"srs0=a@enforce.test.foreign.test", 3, VerdictNotOurs, "", "", goOn},
 	{"team-one@enforce.test", 5, VerdictAllowlisted, "team-one@enforce.test", `Team-[a-z]+@ENFORCE\.test`, goOn},
-	{"team-one+x@enforce.test", 12, VerdictUnknown, "", "", noUser}, // its bare form is team@
-	{"a@enforce.test", 12, VerdictUnknown, "", "", noUser},          // the whole address, in each alternative
+	{"team-one+x@enforce.test", 12, VerdictUnknown, "", "", noUser}, // its base form is team@
+	{"a@enforce.test", 12, VerdictUnknown, "", "", noUser},          // each alternative must match the whole address
 	{"b@enforce.test", 5, VerdictAllowlisted, "b@enforce.test", `a|b@enforce\.test`, goOn},
 	{"nobody@catchall.test", 5, VerdictAllowlisted, "", "@catchall.test", goOn},
 	{`us"er@catchall.test`, 5, VerdictAllowlisted, "", "@catchall.test", goOn},
 	{"nobody@a.catchall.test", 3, VerdictNotOurs, "", "", goOn},
 
-	// 6: the first form that is known carries its restriction.
+	// 6: the first form that is known counts, with its restriction.
 	{"user@enforce.test", 6, VerdictKnown, "user@enforce.test", "", goOn},
 	{"user+x@enforce.test", 6, VerdictKnown, "user@enforce.test", "", goOn},
 	{"user-x@enforce.test", 6, VerdictKnown, "user@enforce.test", "", goOn},
@@ -141,14 +141,14 @@ var fullDecisions = []struct {
 	{"* staff@notready.test", 6, VerdictKnown, "staff@notready.test", "", goOn},
 	{"broken+x@enforce.test", 0, VerdictError, "", "", noAnswer},
 
-	// 6: a restriction refuses only where the unknown is refused too.
+	// 6: a restriction rejects only if unknown recipients are rejected too.
 	{"staff@notready.test", 7, VerdictNotReady, "staff@notready.test", "", noAnswer},
 	{"staff@widening.test", 7, VerdictNotReady, "staff@widening.test", "", noAnswer},
 	{"staff@stale.test", 9, VerdictStale, "staff@stale.test", "", noAnswer},
 	{"192.0.2.1 staff@enforce.test", 11, VerdictHarvestLimited, "staff@enforce.test", "", hangUp},
 	{"192.0.2.1 * staff@enforce.test", 6, VerdictKnown, "staff@enforce.test", "", goOn},
 
-	// 8: removed in either form.
+	// 8: removed, in either form.
 	{"gone+x@enforce.test", 8, VerdictInGrace, "gone@enforce.test", "", tryLater},
 	{"past+gone@enforce.test", 8, VerdictInGrace, "past+gone@enforce.test", "", tryLater},
 	{"gone+past@enforce.test", 8, VerdictInGrace, "gone@enforce.test", "", tryLater},
@@ -156,7 +156,7 @@ var fullDecisions = []struct {
 	{"past+x@enforce.test", 12, VerdictUnknown, "past@enforce.test", "", noUser},
 	{"gone+x@notready.test", 7, VerdictNotReady, "gone@notready.test", "", noAnswer},
 
-	// 10: confirmed, with the restriction that the directory tells of.
+	// 10: confirmed, with the restriction in the directory.
 	{"fresh@enforce.test", 10, VerdictConfirmed, "fresh@enforce.test", "", goOn},
 	{"fresh+x@enforce.test", 10, VerdictConfirmed, "fresh@enforce.test", "", goOn},
 	{"fresh@report.test", 10, VerdictConfirmed, "fresh@report.test", "", goOn},
@@ -168,7 +168,7 @@ var fullDecisions = []struct {
 	{"fresh@notready.test", 7, VerdictNotReady, "", "", noAnswer},
 	{"crash@enforce.test", 0, VerdictError, "", "", noAnswer},
 
-	// 11: over the limit, which the known do not feel.
+	// 11: over the limit, which does not affect known recipients.
 	{"192.0.2.1 nobody@enforce.test", 11, VerdictHarvestLimited, "", "", hangUp},
 	{"192.0.2.1 nobody@report.test", 11, VerdictHarvestLimited, "", "", "report"},
 	{`192.0.2.1 us"er@enforce.test`, 11, VerdictHarvestLimited, "", "", hangUp},
@@ -178,11 +178,11 @@ var fullDecisions = []struct {
 	{"192.0.2.1 nobody@foreign.test", 3, VerdictNotOurs, "", "", goOn},
 	{"192.0.2.1 left@enforce.test", 11, VerdictHarvestLimited, "left@enforce.test", "", hangUp},
 
-	// 12.
+	// 12: unknown.
 	{"nobody+x@enforce.test", 12, VerdictUnknown, "", "", noUser},
 }
 
-// fullQuery is the Query of a row of fullDecisions.
+// fullQuery returns the Query of a row of fullDecisions.
 func fullQuery(t testing.TB, text string) (q Query, recipient string) {
 	t.Helper()
 	recipient = text
@@ -231,7 +231,8 @@ func TestDecideFull(t *testing.T) {
 	}
 }
 
-// WouldReply in mode report is the reply in mode enforce, in every row.
+// TestReportMirrorsEnforceFull checks in every row that WouldReply in mode report equals the reply in mode
+// enforce.
 func TestReportMirrorsEnforceFull(t *testing.T) {
 	enforce := fullPolicy(t, nil)
 	report := fullPolicy(t, func(cfg *Config) {

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// TestGrace: which removals give row 8, for the recipient a+b@enforce.test. A removal that lies
-// ahead of a clock that was set back has no grace until the clock gets there, and takes none from
-// another form of the recipient. For outside senders, an address that becomes internal-only is
-// removed; for inside senders it is known.
+// TestGrace lists which removals of the recipient a+b@enforce.test match row 8. A removal in the future,
+// recorded before the clock was set back, has no grace until the clock reaches it. It does not cancel the grace
+// of another form. For outside senders, becoming internal-only is a removal; for inside senders the address
+// stays known.
 func TestGrace(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	gone := func(from time.Duration) Entry { return Entry{Removed: now.Add(from)} }
@@ -25,7 +25,7 @@ func TestGrace(t *testing.T) {
 		query   Query
 		row     int
 		want    Verdict
-		reply   string // its beginning; empty: continue
+		reply   string // prefix of the reply; empty means continue
 		match   string // local part
 	}{
 		{"a while ago", map[string]Entry{"a+b": gone(-10 * time.Minute)}, Query{}, 8, VerdictInGrace, deferred, "a+b"},

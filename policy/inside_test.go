@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestInsideNetworks: clients of the inside networks count as authenticated for internal-only
-// recipients, in every form of their address, and for nothing else.
+// TestInsideNetworks checks that clients in the inside networks, in every form of their address, count as
+// authenticated for internal-only recipients, and for nothing else.
 func TestInsideNetworks(t *testing.T) {
 	p := fullPolicy(t, func(cfg *Config) {
 		cfg.ExemptNetworks, cfg.ExemptAuthenticated = nil, true
@@ -61,7 +61,7 @@ func TestInsideNetworks(t *testing.T) {
 	}
 }
 
-// TestClientForms: every list of networks sees a client in the same form.
+// TestClientForms checks that all lists of networks compare a client in the same form.
 func TestClientForms(t *testing.T) {
 	networks := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")}
 	for client, want := range map[string]string{
@@ -86,8 +86,8 @@ func TestClientForms(t *testing.T) {
 	}
 }
 
-// TestDoubtfulEntry: an entry that may have opened is never rejected. It still accepts those who
-// may write to an internal-only recipient.
+// TestDoubtfulEntry checks that an entry with a doubtful restriction is never rejected. Senders that may write
+// to internal-only recipients must still be accepted.
 func TestDoubtfulEntry(t *testing.T) {
 	for _, stale := range []Fallback{FallbackTempfail, FallbackAccept, FallbackRefuse} {
 		p := aliased(t, func(cfg *Config) {
@@ -123,8 +123,8 @@ func TestDoubtfulEntry(t *testing.T) {
 	}
 }
 
-// TestAnySender: a query about any sender finds internal-only recipients in every state, and
-// nothing else that a sender without a name does not.
+// TestAnySender checks that a query for any sender finds internal-only recipients in every state, and otherwise
+// has the result of a query without a sender.
 func TestAnySender(t *testing.T) {
 	p := fullPolicy(t, func(cfg *Config) { cfg.ExemptAuthenticated, cfg.WhenStale = true, FallbackRefuse })
 	for _, c := range []struct {

@@ -10,21 +10,20 @@ import (
 	"rcpt-milter/address"
 )
 
-// Table is a list of addresses that may change at any time. Its method is called
-// concurrently.
+// Table is a list of addresses that may change at any time. Its method must be safe for concurrent use.
 type Table interface {
-	// Find returns the file and line of the entry that matches an address. The entry may
-	// match its whole domain. Line 0 means that there is none.
+	// Find returns the file and line of the entry that matches an address. whole reports that the entry matches
+	// the whole domain. Line 0 means no match.
 	Find(address.Address) (file string, line int, whole bool)
 }
 
-// lists are those of row 5. They are immutable.
+// lists are the lists of row 5. They are immutable.
 type lists struct {
 	accept   map[address.Address]bool
 	refuse   map[address.Address]bool
-	files    Table           // nil: none
+	files    Table           // nil means none
 	patterns []pattern       // in the order of the configuration
-	domains  map[string]bool // canonical; of the entries @domain in accept
+	domains  map[string]bool // canonical domains of the entries @domain in accept
 }
 
 // pattern matches whole addresses in canonical form.
@@ -72,9 +71,9 @@ func addAddress(to map[address.Address]bool, text string) error {
 	return nil
 }
 
-// newPattern compiles RE2 that has to match a whole address. Case is ignored: addresses
-// are folded, so a capital letter would match none. The expression is parsed on its own
-// before anchors are added, so "a)|(b" is an error and an open \Q ends where it does.
+// newPattern compiles an RE2 expression that must match a whole address. It ignores case, because addresses are
+// folded and a capital letter would never match. It parses the expression before it adds the anchors, so
+// "a)|(b" is an error and an open \Q cannot quote the anchor.
 func newPattern(text string) (pattern, error) {
 	if text == "" {
 		return pattern{}, errors.New("an empty pattern")
@@ -87,11 +86,10 @@ func newPattern(text string) (pattern, error) {
 	return pattern{text, compiled}, err
 }
 
-// find searches the lists in the order of row 5. It returns VerdictAllowlisted or
-// VerdictDenylisted with the reason, or nothing. Entries that name an address come first,
-// for the whole address before the one without extension. So an entry in refuse holds for
-// every extension that accept does not name. It does not hold for a tag: the tagged address is
-// another one, which is then not known by its base address.
+// find searches the lists in the order of row 5. It returns VerdictAllowlisted or VerdictDenylisted with the
+// reason, or an empty verdict. Exact entries come first, for the whole address before the address without
+// extension. An entry in refuse therefore matches all extensions that are not in accept. It does not match a
+// tagged address, but then the base address does not make the tagged address known.
 func (l *lists) find(r *recipient) (Verdict, string) {
 	for n, form := range r.counted() {
 		r.match = form
@@ -104,7 +102,7 @@ func (l *lists) find(r *recipient) (Verdict, string) {
 		if n < r.plain {
 			return VerdictDenylisted, "in refuse"
 		}
-		r.barred = true
+		r.baseRefused = true
 		break
 	}
 	if l.inFiles(r) {
@@ -129,7 +127,7 @@ func (l *lists) find(r *recipient) (Verdict, string) {
 // filedReason is the reason of row 5 for an entry of a file.
 const filedReason = "in accept_files"
 
-// inFiles reports whether a file has an entry for a recipient, which is then its match.
+// inFiles reports whether a file has an entry for a recipient. It records the entry as the match.
 func (l *lists) inFiles(r *recipient) bool {
 	if l.files == nil {
 		return false
@@ -140,5 +138,19 @@ func (l *lists) inFiles(r *recipient) bool {
 			return true
 		}
 	}
-	return false
+	return !r.readable() && l.inWholeDomain(r)
+}
+
+// inWholeDomain reports whether a file has the whole domain of a recipient. It asks for an address in the domain
+// that no file names.
+func (l *lists) inWholeDomain(r *recipient) bool {
+	any, err := address.Parse("any@" + r.domain)
+	if err != nil {
+		return false
+	}
+	file, line, whole := l.files.Find(decoy(any))
+	if line != 0 && whole {
+		r.entry, r.shared = place(file, line), true
+	}
+	return line != 0 && whole
 }

@@ -12,111 +12,109 @@ import (
 	"rcpt-milter/address"
 )
 
-// Mode says what happens to the verdicts about a domain.
+// Mode determines what happens to the verdicts about a domain.
 type Mode string
 
 const (
-	ModeEnforce Mode = "enforce" // they become the reply
-	ModeReport  Mode = "report"  // they are logged; the reply is always continue
-	ModePass    Mode = "pass"    // recipients are not judged; also the mode of a domain that is not ours
+	ModeEnforce Mode = "enforce" // verdicts become replies
+	ModeReport  Mode = "report"  // verdicts are logged; the reply is always continue
+	ModePass    Mode = "pass"    // recipients are not evaluated; also the mode of a domain that is not ours
 )
 
-// Fallback is the reply if the index cannot be trusted. The zero value means
-// FallbackTempfail.
+// Fallback is the reply if the index cannot be trusted. The zero value means FallbackTempfail.
 type Fallback string
 
 const (
-	FallbackTempfail Fallback = "tempfail" // 451: the client tries again later
+	FallbackTempfail Fallback = "tempfail" // 451: the client retries later
 	FallbackAccept   Fallback = "accept"   // continue: unknown recipients are accepted
-	FallbackRefuse   Fallback = "refuse"   // 550: the old answer counts
+	FallbackRefuse   Fallback = "refuse"   // 550: the old index counts
 )
 
-// Entry is what an index holds about one address. The zero value means never seen.
+// Entry is the content of an index for one address. The zero value means that the address was never seen.
 type Entry struct {
 	Known        bool // the address has an owner
-	InternalOnly bool // Known, and every owner takes mail from inside senders only
-	// Removed is when the last owner went, if not Known. If InternalOnly, it is when outside
-	// senders lost the address. Zero means that neither happened.
+	InternalOnly bool // every owner accepts only mail from inside senders; implies Known
+	// Removed is when the address lost its last owner, if it is not Known. If it is InternalOnly, Removed is when
+	// it became so for outside senders. Zero means never.
 	Removed time.Time
-	// Doubt is why an InternalOnly entry may be open by now. If it is not nil, the entry can
-	// only lead to acceptance; otherwise it means "cannot tell".
+	// Doubt is the reason why an InternalOnly entry may no longer be restricted. If it is not nil, the entry can
+	// only lead to acceptance or "cannot tell".
 	Doubt error
 }
 
-// Index holds the addresses of the directories. Its methods are called concurrently, once
-// or more for each RCPT, and must not wait for a network.
+// Index has the addresses of the directories. Its methods must be safe for concurrent use, are called once or
+// more for each RCPT, and must not wait for a network.
 type Index interface {
 	// Lookup returns the entry of a canonical address. Any error means "cannot tell".
 	Lookup(address.Address) (Entry, error)
-	// Freshness returns the freshness of a canonical domain. It is called only for
-	// recipients that may be rejected. A domain that no directory may own is Fresh.
+	// Freshness returns the freshness of a canonical domain. It is called only for recipients that may be
+	// rejected. A domain that no directory may own is Fresh.
 	Freshness(domain string) Freshness
 }
 
-// Confirmer searches the directories for addresses that the index does not have. Its method
-// is called concurrently. The implementation limits time, rate and memory.
+// Confirmer searches the directories for addresses that the index does not have. Its method must be safe for
+// concurrent use. The implementation limits time, rate and memory.
 type Confirmer interface {
-	// Confirm searches for the owners of exactly this address. Any error means that there
-	// was no answer. A suspect client is over its harvest limit, and must not use up the
-	// budget of other clients.
+	// Confirm searches for the owners of exactly this address. Any error means that there was no answer. suspect
+	// means that the client is over its harvest limit, or an operator asks (Query.Lookup); such searches must not use
+	// up the budget of other clients.
 	Confirm(ctx context.Context, a address.Address, suspect bool) (Entry, error)
 }
 
-// HarvestReply is the reply to clients over their harvest limit. The zero value means
-// HarvestHangup.
+// HarvestReply is the reply to clients over their harvest limit. The zero value means HarvestHangup.
 type HarvestReply string
 
 const (
 	HarvestHangup   HarvestReply = "hangup"   // 421: the MTA ends the connection
-	HarvestTempfail HarvestReply = "tempfail" // 450: the client tries again later
+	HarvestTempfail HarvestReply = "tempfail" // 450: the client retries later
 )
 
 // Config configures a Policy.
 type Config struct {
 	// Index is required.
 	Index Index
-	// HasAddresses reports whether the index or a list has an address of a canonical
-	// domain. Row 7 answers for an enforced domain without one. It is called concurrently,
-	// and must not wait for a network. Nil means that every domain has one.
+	// HasAddresses reports whether the index or a list has an address in a canonical domain. Row 7 matches an
+	// enforced domain without one. It must be safe for concurrent use and must not wait for a network. Nil means
+	// that every domain has addresses.
 	HasAddresses func(domain string) bool
-	// Domains are ours: "example.com" is the domain itself, ".example.com" all its
-	// sub-domains. In any case, as U-labels or A-labels.
+	// Domains are our domains and their modes. "example.com" is the domain itself, and ".example.com" is all its
+	// sub-domains. Names may be in any case, as U-labels or A-labels.
 	Domains map[string]Mode
-	// AlwaysAccept are local parts accepted in all our domains. Nil means postmaster
-	// (RFC 5321 section 4.5.1) and abuse (RFC 2142); empty but not nil means none.
+	// AlwaysAccept lists local parts that are accepted in all our domains. Nil means postmaster (RFC 5321 section
+	// 4.5.1) and abuse (RFC 2142). A non-nil empty list means none.
 	AlwaysAccept []string
-	// Accept are addresses accepted without regard to the index; "@example.com" accepts all
-	// of a domain of ours. Refuse are addresses rejected in the same way. In any form that
-	// address.Parse reads.
+	// Accept lists addresses that are accepted regardless of the index; "@example.com" accepts all addresses of a
+	// domain of ours. Refuse lists addresses that are rejected regardless of the index. Addresses may be in any
+	// form that address.Parse accepts.
 	Accept, Refuse []string
-	// AcceptFiles holds more addresses to accept; nil means none.
+	// AcceptFiles has more addresses to accept; nil means none.
 	AcceptFiles Table
-	// AcceptPatterns are RE2 expressions that match a whole canonical address.
+	// AcceptPatterns are RE2 expressions that must match a whole canonical address.
 	AcceptPatterns []string
-	// DomainAliases maps alias domains to target domains. A recipient of an alias is looked
-	// up as the same local part of the target, which may be an alias itself. Both in any
-	// case, as U-labels or A-labels. An alias has the mode of its own entry in Domains.
+	// DomainAliases maps alias domains to target domains. A recipient in an alias is looked up as the same local
+	// part in the target, which may be an alias itself. Names may be in any case, as U-labels or A-labels. The
+	// mode of an alias is that of its own entry in Domains.
 	DomainAliases map[string]string
-	// RecipientDelimiter are the ASCII characters that begin the extension of a local part,
-	// as in Postfix's setting of this name. Empty means that there are no extensions.
+	// RecipientDelimiter has the ASCII characters that start the extension of a local part, as in the Postfix
+	// setting of this name. Empty means that there are no extensions.
 	RecipientDelimiter string
-	// StripPrefixes begin tagged local parts, such as "prvs=" of BATV: see address.WithoutTag. A
-	// tagged recipient is also looked up without its tag, which can only make it known.
+	// StripPrefixes start tagged local parts, for example "prvs=" of BATV; see address.WithoutTag. A tagged
+	// recipient is also looked up without its tag, which can only make it known.
 	StripPrefixes []string
-	// ExemptNetworks and ExemptAuthenticated are clients whose recipients are all accepted.
+	// ExemptNetworks and ExemptAuthenticated select clients whose recipients are all accepted.
 	ExemptNetworks      []netip.Prefix
 	ExemptAuthenticated bool
-	// InsideNetworks are clients that count as authenticated for internal-only recipients,
-	// and for nothing else.
+	// InsideNetworks are the networks of clients that count as authenticated for internal-only recipients, and
+	// for nothing else.
 	InsideNetworks []netip.Prefix
-	// NAT64 are prefixes of translators: a client below one counts as its IPv4 address in all
-	// networks. Nil means WellKnownNAT64; empty but not nil means none.
+	// NAT64 are the prefixes of translators. A client below one of them counts as its embedded IPv4 address in
+	// all lists of networks. Nil means WellKnownNAT64. A non-nil empty list means none.
 	NAT64 []netip.Prefix
-	// Confirm is asked before an address is rejected as unknown; nil means never.
+	// Confirm is queried before an address is rejected as unknown; nil means never.
 	Confirm Confirmer
-	// Harvest limits the networks that guess addresses; nil means no limit.
-	// HarvestScopeAll limits them for known recipients too. HarvestReportOnly counts and sets
-	// Decision.WouldLimit; row 11 never matches.
+	// Harvest limits networks that guess addresses; nil means no limit. HarvestScopeAll also limits them for
+	// known recipients. With HarvestReportOnly, row 11 never matches, and Decision.WouldLimit reports when it
+	// would have matched.
 	Harvest           HarvestLimit
 	HarvestScopeAll   bool
 	HarvestReportOnly bool
@@ -124,24 +122,24 @@ type Config struct {
 	HarvestReply HarvestReply
 	// RemovalGrace is how long a removed address gets 450 instead of 550; 0 means never.
 	RemovalGrace time.Duration
-	// WhenStale and WhenNotReady are the replies of rows 9 and 7; "" means tempfail.
-	// WhenNotReady cannot be refuse: an index that was never filled would reject everything.
+	// WhenStale and WhenNotReady are the replies of rows 9 and 7; "" means tempfail. WhenNotReady cannot be
+	// refuse, because an index that was never filled would reject everything.
 	WhenStale, WhenNotReady Fallback
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// Policy decides about recipients. It is immutable, and its methods may be called
-// concurrently. Make it with New.
+// Policy decides about recipients. It is immutable, and its methods are safe for concurrent use. Create it with
+// New.
 type Policy struct {
 	index      Index
 	populated  func(domain string) bool // Config.HasAddresses; never nil
-	domains    map[string]Mode          // canonical; the entry for all sub-domains begins with a dot
+	domains    map[string]Mode          // canonical; an entry for all sub-domains starts with a dot
 	always     map[string]bool          // canonical local parts
 	lists      lists
 	delimiters string
-	// stripPrefixes are in the order of the configuration. The first that matches counts.
-	stripPrefixes []string
+	// stripPrefixes are in configuration order. The first one that matches counts.
+	stripPrefixes []string          // canonical; alias to target
 	aliases       map[string]string // canonical domains, alias to target
 
 	exemptNetworks      []netip.Prefix
@@ -169,11 +167,11 @@ func (cfg *Config) check() error {
 	case cfg.RemovalGrace < 0:
 		return fmt.Errorf("removal grace is negative: %v", cfg.RemovalGrace)
 	case !cfg.WhenStale.valid():
-		return fmt.Errorf("when stale: %q is none of tempfail, accept, refuse", cfg.WhenStale)
+		return fmt.Errorf("when stale: %q is not one of tempfail, accept, refuse", cfg.WhenStale)
 	case !cfg.WhenNotReady.valid() || cfg.WhenNotReady == FallbackRefuse:
-		return fmt.Errorf("when not ready: %q is none of tempfail, accept", cfg.WhenNotReady)
+		return fmt.Errorf("when not ready: %q is not one of tempfail, accept", cfg.WhenNotReady)
 	case h != "" && h != HarvestHangup && h != HarvestTempfail:
-		return fmt.Errorf("harvest reply: %q is none of hangup, tempfail", h)
+		return fmt.Errorf("harvest reply: %q is not one of hangup, tempfail", h)
 	case !isASCII(cfg.RecipientDelimiter):
 		return fmt.Errorf("recipient delimiter: %q is not ASCII", cfg.RecipientDelimiter)
 	}
@@ -191,7 +189,7 @@ func (cfg *Config) check() error {
 	return nil
 }
 
-// New validates the configuration and returns a policy for it.
+// New validates a configuration and returns a policy for it.
 func New(cfg Config) (*Policy, error) {
 	p := &Policy{
 		index: cfg.Index, populated: cfg.HasAddresses, delimiters: cfg.RecipientDelimiter,
@@ -231,13 +229,13 @@ func New(cfg Config) (*Policy, error) {
 	return p, nil
 }
 
-// canonicalDomains returns the configured domains in canonical form. Two spellings of one are
-// an error.
+// canonicalDomains returns the configured domains in canonical form. It returns an error if a domain is
+// configured in two spellings.
 func canonicalDomains(configured map[string]Mode) (map[string]Mode, error) {
 	domains := make(map[string]Mode, len(configured))
 	for text, mode := range configured {
 		if mode != ModeEnforce && mode != ModeReport && mode != ModePass {
-			return nil, fmt.Errorf("domain %q: mode %q is none of enforce, report, pass", text, mode)
+			return nil, fmt.Errorf("domain %q: mode %q is not one of enforce, report, pass", text, mode)
 		}
 		bare, parent := strings.CutPrefix(text, ".")
 		domain, err := address.ParseDomain(bare)
@@ -271,8 +269,8 @@ func canonicalLocals(configured []string) (map[string]bool, error) {
 	return locals, nil
 }
 
-// mode returns the mode of a canonical domain: of its own entry, else of its nearest parent
-// with an entry for sub-domains, else pass.
+// mode returns the mode of a canonical domain: that of its own entry, otherwise that of its nearest parent with
+// an entry for sub-domains, otherwise pass.
 func (p *Policy) mode(domain string) Mode {
 	if mode, ours := address.LookupDomain(p.domains, domain); ours {
 		return mode
@@ -284,8 +282,8 @@ func (f Fallback) valid() bool {
 	return f == "" || f == FallbackTempfail || f == FallbackAccept || f == FallbackRefuse
 }
 
-// reply returns the reply to the recipient in text, of which the index has entry. Accept
-// does not open internal-only recipients to outside senders.
+// reply returns the reply to the recipient in text, whose entry in the index is entry. FallbackAccept does not
+// open internal-only recipients to outside senders.
 func (f Fallback) reply(entry Entry, text string) Reply {
 	switch {
 	case f == FallbackAccept && !entry.Known:

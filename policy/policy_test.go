@@ -11,15 +11,14 @@ import (
 	"rcpt-milter/address"
 )
 
-// now is the time in all tests of the policy.
+// now is the current time in all tests of the package.
 var now = time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// fakeIndex holds entries by canonical address and states by domain; a domain
-// without a state is fresh.
+// fakeIndex has entries by canonical address and states by domain. A domain without a state is fresh.
 type fakeIndex struct {
 	entries map[string]Entry
 	states  map[string]Freshness
-	asked   func(address.Address) // called first, may panic
+	asked   func(address.Address) // called before each lookup; may panic
 }
 
 var errIndex = errors.New("the index is closed")
@@ -30,7 +29,7 @@ func (f *fakeIndex) Lookup(a address.Address) (Entry, error) {
 	}
 	switch a.Local() {
 	case "broken":
-		return Entry{Known: true}, errIndex // an error counts, whatever comes with it
+		return Entry{Known: true}, errIndex // the error must win over the entry
 	case "panic":
 		panic("index")
 	}
@@ -44,7 +43,7 @@ func (f *fakeIndex) Freshness(domain string) Freshness {
 	return Freshness{State: Fresh, Directory: "corp"}
 }
 
-// testIndex has user@ in all domains. gone@ and past@ were removed 10 minutes and 2 hours ago.
+// testIndex has user@ in all domains. It removed gone@ 10 minutes ago and past@ 2 hours ago.
 func testIndex() *fakeIndex {
 	f := &fakeIndex{entries: map[string]Entry{}, states: map[string]Freshness{
 		"notready.test": {},
@@ -97,11 +96,11 @@ const (
 	goOn     = "continue"
 )
 
-// expect fills the address into an expected reply.
+// expect inserts an address into an expected reply.
 func expect(reply, addr string) string { return strings.Replace(reply, "%", addr, 1) }
 
-// decisions are the rows of the decision table, with their odd cases. Recipient is the address
-// as the MTA sends it; a leading ! marks an argument of RCPT TO without the macro.
+// decisions are the rows of the decision table, including special cases. Recipient is the address as the MTA
+// sends it. A leading ! marks an argument of RCPT TO without the macro.
 var decisions = []struct {
 	recipient string
 	row       int
@@ -121,7 +120,7 @@ var decisions = []struct {
 	{"postmaster@foreign.test", 3, VerdictNotOurs, goOn},
 	{"nobody@pass.test", 3, VerdictNotOurs, goOn},
 	{"broken@pass.test", 3, VerdictNotOurs, goOn},
-	{"nobody@sub.test", 3, VerdictNotOurs, goOn}, // .sub.test are the sub-domains only
+	{"nobody@sub.test", 3, VerdictNotOurs, goOn}, // .sub.test matches sub-domains only
 	{"nobody@xsub.test", 3, VerdictNotOurs, goOn},
 	{"nobody@test", 3, VerdictNotOurs, goOn},
 	{"nobody@enforce.test.foreign.test", 3, VerdictNotOurs, goOn},
@@ -143,7 +142,7 @@ var decisions = []struct {
 	{"nobody@both.test", 12, VerdictUnknown, noUser},
 	{"nobody@a.both.test", 3, VerdictNotOurs, goOn},
 
-	// 4: always accepted, whatever the index says.
+	// 4: always accepted, in every state of the index.
 	{"postmaster@enforce.test", 4, VerdictAlways, goOn},
 	{"POSTMASTER@Enforce.TEST", 4, VerdictAlways, goOn},
 	{`"postmaster"@enforce.test`, 4, VerdictAlways, goOn},
@@ -153,7 +152,7 @@ var decisions = []struct {
 	{"postmaster@report.test", 4, VerdictAlways, goOn},
 	{"postmaster2@enforce.test", 12, VerdictUnknown, noUser},
 
-	// 6: known, whatever the age of the index.
+	// 6: known, at any age of the index.
 	{"user@enforce.test", 6, VerdictKnown, goOn},
 	{"USER@ENFORCE.TEST", 6, VerdictKnown, goOn},
 	{"user@enforce.test.", 6, VerdictKnown, goOn},
@@ -172,7 +171,7 @@ var decisions = []struct {
 	{"!<@a.test,@b.test:user@enforce.test>", 6, VerdictKnown, goOn},
 	{"!Name <user@enforce.test", 6, VerdictKnown, goOn},
 
-	// 7: not ready, also with the zero state and an unknown one.
+	// 7: not ready, also with the zero state and with an undefined one.
 	{"nobody@notready.test", 7, VerdictNotReady, noAnswer},
 	{"gone@notready.test", 7, VerdictNotReady, noAnswer},
 	{"nobody@widening.test", 7, VerdictNotReady, noAnswer},
@@ -197,7 +196,7 @@ var decisions = []struct {
 	{"nobody@report.test", 12, VerdictUnknown, "report"},
 	{"user@enforce.test@enforce.test", 12, VerdictUnknown, noUser},
 
-	// 12: not readable as an address, also while the index is not ready.
+	// 12: not parsable as an address, even while the index is not ready.
 	{`us"er@enforce.test`, 12, VerdictUnknown, noUser},
 	{"@enforce.test", 12, VerdictUnknown, noUser},
 	{"(c)user@enforce.test", 12, VerdictUnknown, noUser},
@@ -220,7 +219,7 @@ func query(recipient string) Query {
 	if argument, raw := strings.CutPrefix(recipient, "!"); raw {
 		return Query{Argument: argument}
 	}
-	return Query{Recipient: recipient, Argument: "<user@enforce.test>"} // must not matter
+	return Query{Recipient: recipient, Argument: "<user@enforce.test>"} // the argument must be ignored
 }
 
 func TestDecide(t *testing.T) {
@@ -246,7 +245,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// WouldReply in mode report is the reply in mode enforce.
+// TestReportMirrorsEnforce checks that WouldReply in mode report equals the reply in mode enforce.
 func TestReportMirrorsEnforce(t *testing.T) {
 	enforce := testPolicy(t, nil)
 	report := testPolicy(t, func(cfg *Config) {
@@ -292,8 +291,8 @@ func TestDecisionTells(t *testing.T) {
 	}
 }
 
-// The index is asked for the canonical address, and only if a row needs it. It is asked twice
-// about an unknown address.
+// TestDecideAsksIndex checks that the index is queried for the canonical address, and only if a row needs it.
+// It must be queried twice about an unknown address.
 func TestDecideAsksIndex(t *testing.T) {
 	for recipient, want := range map[string]string{
 		"User@Enforce.Test":       "user@enforce.test",
@@ -314,8 +313,7 @@ func TestDecideAsksIndex(t *testing.T) {
 	}
 }
 
-// lateIndex becomes ready, with the address in it, between the two questions about a
-// recipient.
+// lateIndex becomes ready, with the address in it, between the two lookups of a recipient.
 type lateIndex struct{ ready bool }
 
 func (i *lateIndex) Lookup(address.Address) (Entry, error) { return Entry{Known: i.ready}, nil }
@@ -325,8 +323,8 @@ func (i *lateIndex) Freshness(string) Freshness {
 	return Freshness{State: Fresh}
 }
 
-// A pass that ends during a decision does not make the recipient unknown, although the first
-// question did not find it and the index is fresh after it.
+// TestDecideWhileAPassEnds checks that a pass that ends during a decision does not make the recipient unknown,
+// even though the first lookup misses it and the index is fresh afterwards.
 func TestDecideWhileAPassEnds(t *testing.T) {
 	d := testPolicy(t, func(cfg *Config) { cfg.Index = &lateIndex{} }).Decide(context.Background(),
 		query("new@enforce.test"))
@@ -342,8 +340,8 @@ func TestNewRejects(t *testing.T) {
 	}{
 		{func(cfg *Config) { cfg.Index = nil }, "no index"},
 		{func(cfg *Config) { cfg.RemovalGrace = -1 }, "negative"},
-		{func(cfg *Config) { cfg.WhenStale = "drop" }, `"drop" is none of`},
-		{func(cfg *Config) { cfg.WhenNotReady = FallbackRefuse }, `"refuse" is none of`},
+		{func(cfg *Config) { cfg.WhenStale = "drop" }, `"drop" is not one of`},
+		{func(cfg *Config) { cfg.WhenNotReady = FallbackRefuse }, `"refuse" is not one of`},
 		{func(cfg *Config) { cfg.Domains["x.test"] = "" }, `domain "x.test": mode ""`},
 		{func(cfg *Config) { cfg.Domains["ENFORCE.test"] = ModePass }, `domain "enforce.test" is configured twice`},
 		{func(cfg *Config) { cfg.Domains["a b.test"] = ModePass }, `domain "a b.test"`},
@@ -376,7 +374,7 @@ func TestStateRank(t *testing.T) {
 	}
 }
 
-// TestVerdictOutcomes: the outcome of a verdict is that of its reply, in every row.
+// TestVerdictOutcomes checks in every row that the outcome of the verdict equals that of the reply.
 func TestVerdictOutcomes(t *testing.T) {
 	p, seen := fullPolicy(t, nil), map[Verdict]bool{}
 	for _, c := range fullDecisions {
@@ -396,6 +394,6 @@ func TestVerdictOutcomes(t *testing.T) {
 		}
 	}
 	if got := Verdict("melted").Outcome(); got != Refused {
-		t.Errorf("an unheard-of verdict is %s", got)
+		t.Errorf("an undefined verdict is %s", got)
 	}
 }

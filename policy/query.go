@@ -2,25 +2,34 @@ package policy
 
 import "net/netip"
 
-// Query is one RCPT. Only Recipient and Argument name the mailbox. Every field comes from
-// the network and may hold anything.
+// Query describes one RCPT. Only Recipient and Argument name the mailbox. All fields come from the network and
+// may have any content.
 type Query struct {
-	Recipient     string     // the {rcpt_addr} macro: parsed, resolved and folded by the MTA; empty: missing
-	Argument      string     // the argument of RCPT TO, used only if Recipient is empty
+	Recipient string // the {rcpt_addr} macro: parsed, resolved and folded by the MTA; empty: missing
+	// Argument is that of RCPT TO. It names the mailbox if Recipient is empty. If it is not ASCII, it
+	// decides the domain, because the MTA may have folded that into another.
+	Argument      string
 	Client        netip.Addr // zero: not known, or not an IP client
 	ClientName    string     // the client's verified host name, "unknown" if it has none
 	Authenticated string     // SASL login name; empty: not authenticated
 	Helo          string
-	From          string // empty: the null sender, or not known
-	Nth           int    // of the recipients of its message, from 1; 0: not known
+	From          string // empty means the null sender, or unknown
+	Nth           int    // position among the recipients of its message, from 1; 0 means unknown
 	QueueID       string // empty before the first accepted recipient of a message
 
-	// AnySender means that the caller does not know the sender. A recipient that only some senders
-	// may write to is then known, as it is to them.
+	// NoSearch means that row 10 does not search the directories.
+	NoSearch bool
+
+	// AnySender means that the caller does not know the sender. A recipient that only some senders may write to
+	// is then known.
 	AnySender bool
+
+	// Lookup means that an operator asks, not a client. The searches of row 10 then get at most half of the
+	// budget, as for clients over the harvest limit, so that they never use up what real recipients need.
+	Lookup bool
 }
 
-// IsBounce reports whether the sender is the null sender (RFC 5321 section 4.5.5), or not known.
+// IsBounce reports whether the sender is the null sender (RFC 5321 section 4.5.5) or unknown.
 func (q Query) IsBounce() bool { return q.From == "" || q.From == "<>" }
 
 // To returns the recipient as the client or the MTA wrote it.
@@ -31,7 +40,7 @@ func (q Query) To() string {
 	return q.Argument
 }
 
-// ClientLabel names the client as Postfix does: name[address].
+// ClientLabel returns the client in the format of Postfix: name[address].
 func (q Query) ClientLabel() string {
 	name, addr := q.ClientName, "unknown"
 	if name == "" {

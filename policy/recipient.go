@@ -9,46 +9,46 @@ import (
 	"rcpt-milter/address"
 )
 
-// recipient is the mailbox of a query, and what the decision found out about it.
+// recipient is the mailbox of a query, with the intermediate results of a decision.
 type recipient struct {
-	text   string             // for replies; not escaped
-	form   [4]address.Address // the whole address, zero: not readable; then its other forms, see setForms
-	forms  int                // in form; 0: not readable
-	plain  int                // how many of them have the tag, if there is one
-	prefix string             // of the tag that the others lack; empty: none
+	text   string             // as shown in replies; not escaped
+	form   [4]address.Address // the whole address (zero if it cannot be parsed), then its other forms; see setForms
+	forms  int                // number of forms; 0 if the address cannot be parsed
+	plain  int                // number of forms that have the tag, if there is one
+	prefix string             // prefix of the tag that the other forms lack; empty means none
 	domain string
 	mode   Mode
 
-	unconfirmed bool // no directory is searched for it yet
+	unconfirmed bool // do not search the directories for it yet
 	aliased     bool // its domain is an alias, whose addresses are those of its targets
-	refused     bool // refuse has it under the name of an alias
-	barred      bool // refuse has a form without the tag, so none of these forms counts as known
+	refused     bool // the recipient as written in the alias domain is in refuse
+	baseRefused bool // refuse has a form without the tag, so these forms do not make it known
 
-	match     address.Address // the form that was found
-	entry     string          // the configuration entry that matched
+	match     address.Address // form that was found
+	entry     string          // configuration entry that matched
 	shared    bool            // entry matches any number of addresses
 	removed   time.Time       // when match lost its last owner
-	asked     bool            // the index was asked for its freshness, because the recipient may be rejected
+	asked     bool            // the index was queried for its freshness, because the recipient may be rejected
 	freshness Freshness       // zero unless asked
-	empty     bool            // the domain is enforced, and neither the index nor a list had an address of it
-	filed     bool            // an accept file has it, and had not when the lists were searched
+	empty     bool            // the domain is enforced, but neither the index nor a list has an address in it
+	inFile    bool            // an accept file has it now, but did not when the lists were searched
 }
 
-// recipient parses the address of a query: the MTA's reading of it if there is one,
-// otherwise the argument of the command.
+// recipient parses the address of a query: the address that the MTA parsed if there is one, otherwise the
+// argument of the command.
 func (p *Policy) recipient(q Query) recipient {
 	r := recipient{text: q.Recipient}
 	var err error
 	if q.Recipient != "" {
 		r.form[0], err = address.Parse(q.Recipient)
-		if !isASCII(q.Argument) { // the MTA may have folded its domain into another
+		if !isASCII(q.Argument) { // the MTA may have folded the domain into another one
 			asked, _ := address.ParsePath(q.Argument)
 			r.form[0] = r.form[0].WithDomainOf(asked)
 		}
 	} else {
 		r.text = q.Argument
 		if r.form[0], err = address.ParsePath(q.Argument); err == nil {
-			r.text = r.form[0].String() // without route, display name and the like
+			r.text = r.form[0].String() // without source route, display name and the like
 		}
 	}
 	if r.domain = r.form[0].Domain(); err != nil {
@@ -66,8 +66,7 @@ func isASCII(text string) bool {
 // readable reports whether the recipient could be parsed as an address.
 func (r *recipient) readable() bool { return !r.form[0].IsZero() }
 
-// setForms sets the other forms of a recipient: without its extension, and both of these without its
-// tag.
+// setForms sets the other forms of a recipient: without its extension, and both forms without its tag.
 func (p *Policy) setForms(r *recipient) {
 	if !r.readable() {
 		return
@@ -83,7 +82,7 @@ func (p *Policy) setForms(r *recipient) {
 	}
 }
 
-// addForm adds an address, and the same without its extension.
+// addForm adds an address, with and without its extension.
 func (r *recipient) addForm(p *Policy, a address.Address) {
 	r.form[r.forms] = a
 	r.forms++
@@ -96,19 +95,19 @@ func (r *recipient) addForm(p *Policy, a address.Address) {
 	}
 }
 
-// all returns the addresses to look up, the whole one first. The first that matches counts, with its
-// restriction. Those without a tag come last.
+// all returns the forms to look up, the whole address first and the forms without a tag last. The first form
+// that matches counts, with its restriction.
 func (r *recipient) all() []address.Address { return r.form[:r.forms] }
 
-// counted returns the addresses that may make the recipient known.
+// counted returns the forms that may make the recipient known.
 func (r *recipient) counted() []address.Address {
-	if r.barred {
+	if r.baseRefused {
 		return r.form[:r.plain]
 	}
 	return r.all()
 }
 
-// stripped returns the prefix of the tag that the match lacks; empty if it lacks none.
+// stripped returns the prefix of the tag that the match lacks, or an empty string.
 func (r *recipient) stripped() string {
 	if r.match.IsZero() || !slices.Contains(r.form[r.plain:r.forms], r.match) {
 		return ""
@@ -116,8 +115,8 @@ func (r *recipient) stripped() string {
 	return r.prefix
 }
 
-// found completes the reason for accepting a recipient. An internal-only recipient was
-// accepted because of the client's network.
+// found completes the reason for accepting a recipient. If an internal-only recipient was accepted because of
+// the client's network, it adds that.
 func (r *recipient) found(reason string) string {
 	if r.entry != "" {
 		return reason + ", and internal-only; the client is in inside.networks"
@@ -125,8 +124,7 @@ func (r *recipient) found(reason string) string {
 	return reason
 }
 
-// isPostmaster reports whether text is postmaster in any case, with or without brackets
-// and quotes.
+// isPostmaster reports whether text is postmaster in any case, with or without brackets and quotes.
 func isPostmaster(text string) bool {
 	return strings.EqualFold(strings.Trim(text, "<>\" \t"), "postmaster")
 }

@@ -58,8 +58,8 @@ func TestReply(t *testing.T) {
 	}
 }
 
-// FuzzReply: whatever an address holds, the reply is one printable line, not too
-// long, of the form that Postfix accepts.
+// FuzzReply checks that, for any address, the reply is one printable line of limited length, in a form that
+// Postfix accepts.
 func FuzzReply(f *testing.F) {
 	for _, text := range []string{"user@example.com", "a\r\nb", "%", "%%%", "\x00", "é\xff", strings.Repeat("é%", 200),
 		"\u2028\u202e"} {

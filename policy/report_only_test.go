@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestHarvestReportOnly: a limit that only reports changes no answer and no search. It marks
-// exactly the decisions that would have been those of row 11.
+// TestHarvestReportOnly checks that a limit that only reports changes no reply and no search, and marks exactly
+// the decisions that row 11 would have made.
 func TestHarvestReportOnly(t *testing.T) {
 	for name, all := range map[string]bool{"scope unknown": false, "scope all": true} {
 		t.Run(name, func(t *testing.T) {

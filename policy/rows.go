@@ -8,8 +8,8 @@ type Row struct {
 	Verdicts  []Verdict
 }
 
-// Rows returns the decision table, as docs/flow.md has it. An internal-only recipient that the
-// sender may not write to goes on from row 6 to row 12. Row 12 reports it with row 6.
+// Rows returns the decision table, as in docs/flow.md. An internal-only recipient whose sender may not write to
+// it continues from row 6 to row 12, which reports it with row 6.
 func Rows() []Row {
 	return []Row{
 		{1, "the client is exempt", "continue", []Verdict{VerdictExempt}},

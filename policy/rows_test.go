@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestRowsAreDocumented: docs/flow.md has the table of Rows, line by line.
+// TestRowsAreDocumented checks that docs/flow.md has the table of Rows, line by line.
 func TestRowsAreDocumented(t *testing.T) {
 	document, err := os.ReadFile("../docs/flow.md")
 	if err != nil {
@@ -34,8 +34,7 @@ func TestRowsAreDocumented(t *testing.T) {
 	}
 }
 
-// TestRowsAreDecided: the guard clauses of decide are the rows of Rows, each at one place and
-// in this order.
+// TestRowsAreDecided checks that decide has one guard clause for each of Rows, in this order.
 func TestRowsAreDecided(t *testing.T) {
 	source, err := os.ReadFile("decide.go")
 	if err != nil {
@@ -54,8 +53,8 @@ func TestRowsAreDecided(t *testing.T) {
 	}
 }
 
-// TestRowsGiveVerdicts: every decision is one of Rows, with its reply in mode enforce, and
-// every verdict of a row occurs.
+// TestRowsGiveVerdicts checks that every decision matches a row of Rows, with its reply in mode enforce, and
+// that every verdict of a row occurs.
 func TestRowsGiveVerdicts(t *testing.T) {
 	p, seen := fullPolicy(t, nil), map[Verdict]bool{VerdictError: true}
 	for _, c := range fullDecisions {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestInternalOnlyIsSearched: an internal-only recipient costs the same search as an unknown
-// one, and is accepted if the directory has it open since.
+// TestInternalOnlyIsSearched checks that an internal-only recipient costs the same searches as an unknown one,
+// and is accepted if the directory no longer restricts it.
 func TestInternalOnlyIsSearched(t *testing.T) {
 	confirmer := &fakeConfirmer{}
 	p := testPolicy(t, func(cfg *Config) {

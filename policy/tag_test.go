@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// tagIndex records the addresses that it is asked for.
+// tagIndex records the addresses that are looked up.
 type tagIndex struct {
 	entries map[string]Entry
 	asked   []string
@@ -23,7 +23,7 @@ func (f *tagIndex) Lookup(a address.Address) (Entry, error) {
 
 func (f *tagIndex) Freshness(string) Freshness { return Freshness{State: f.state} }
 
-// searches is a Confirmer that records the addresses that it is asked for.
+// searches is a Confirmer that records the addresses that are searched for.
 type searches struct {
 	known map[string]bool
 	asked []string
@@ -34,8 +34,8 @@ func (s *searches) Confirm(_ context.Context, a address.Address, _ bool) (Entry,
 	return Entry{Known: s.known[a.String()]}, nil
 }
 
-// tagConfig is a policy with BATV. The index has ann, and bob for inside senders only; gone was
-// removed. The directory has new as well.
+// tagConfig returns a policy with BATV tags. The index has ann, internal-only bob, and the removed gone. The
+// directory also has new.
 func tagConfig() (Config, *tagIndex, *searches) {
 	index := &tagIndex{state: Fresh, entries: map[string]Entry{
 		"ann@x.test": {Known: true}, "bob@x.test": {Known: true, InternalOnly: true},
@@ -103,8 +103,8 @@ func mustPolicy(t testing.TB, cfg Config) *Policy {
 	return p
 }
 
-// TestStrippedCostsTheSame: a tagged address whose base is in refuse costs the lookups and searches of
-// an unknown one, and inside senders may write to a tagged internal-only address.
+// TestStrippedCostsTheSame checks that a tagged address whose base is in refuse costs the lookups and searches
+// of an unknown one, and that inside senders may write to a tagged internal-only address.
 func TestStrippedCostsTheSame(t *testing.T) {
 	cost := func(recipient string) (lookups, searched int) {
 		cfg, index, confirm := tagConfig()
@@ -125,7 +125,7 @@ func TestStrippedCostsTheSame(t *testing.T) {
 	}
 }
 
-// TestStrippedGuessesCountOnce: the harvest limit counts tagged guesses of one address once.
+// TestStrippedGuessesCountOnce checks that tagged guesses of one address count once for the harvest limit.
 func TestStrippedGuessesCountOnce(t *testing.T) {
 	var charged []string
 	cfg, _, _ := tagConfig()
@@ -140,7 +140,7 @@ func TestStrippedGuessesCountOnce(t *testing.T) {
 	}
 }
 
-// guessLog is a HarvestLimit that records what it is charged.
+// guessLog is a HarvestLimit that records its charges.
 type guessLog struct{ all *[]string }
 
 func (guessLog) Limited(Query) bool { return false }
@@ -157,8 +157,8 @@ func TestNewRejectsStripPrefixes(t *testing.T) {
 	}
 }
 
-// FuzzStripPrefixes: with the key, no recipient is treated worse than without it, and an accepted one has a
-// form that is accepted by itself.
+// FuzzStripPrefixes checks that the prefixes make no recipient worse off, and that every accepted recipient has
+// a form that is accepted by itself.
 func FuzzStripPrefixes(f *testing.F) {
 	for _, seed := range []string{"prvs=0=ann", "prvs=0=bob", "prvs=0=evil+a", "prvs=1=own", `"prvs=0=a b"`, "prvs=0=gone",
 		"prvs=0=prvs=0=ann", "btv1==0==new", "prvs=0=postmaster", "prvs=0=pat", "prvs=0=filed+x"} {

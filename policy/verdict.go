@@ -1,9 +1,9 @@
 package policy
 
-// Verdict is the result of a decision, in the word that logs, metrics and commands use.
+// Verdict is the result of a decision, as used in logs, metrics and commands.
 type Verdict string
 
-// The verdicts, in the order of the rows that give them.
+// The verdicts, in the order of the rows that return them.
 const (
 	VerdictExempt         Verdict = "exempt"
 	VerdictAlways         Verdict = "always"
@@ -18,22 +18,22 @@ const (
 	VerdictConfirmed      Verdict = "confirmed"
 	VerdictHarvestLimited Verdict = "harvest-limited"
 	VerdictUnknown        Verdict = "unknown"
-	VerdictError          Verdict = "error" // an internal error: cannot tell
+	VerdictError          Verdict = "error" // internal error: cannot tell
 )
 
 // Outcome is the effect of a reply on a recipient.
 type Outcome string
 
-// The outcomes. "temporary" is the value of the field outcome of lookup --json.
+// The outcomes. "temporary" is a value of the field outcome of lookup --json.
 const (
 	Accepted   Outcome = "accepted"
-	Refused    Outcome = "refused"     // 5xx: rejected for good
-	Deferred   Outcome = "temporary"   // 4xx: the client tries again
+	Refused    Outcome = "refused"     // 5xx: permanently rejected
+	Deferred   Outcome = "temporary"   // 4xx: the client retries
 	ReportOnly Outcome = "report-only" // accepted only because the mode is report
 )
 
-// outcomes has the outcome of each verdict in mode enforce. when_stale and when_not_ready
-// can give the verdicts of rows 7 and 9 another outcome.
+// outcomes maps each verdict to its outcome in mode enforce. when_stale and when_not_ready can change the
+// outcome of rows 7 and 9.
 var outcomes = [...]struct {
 	verdict Verdict
 	outcome Outcome
@@ -63,8 +63,8 @@ func Verdicts() []Verdict {
 	return all
 }
 
-// Outcome returns the outcome of a verdict in mode enforce. A verdict of another version
-// counts as Refused.
+// Outcome returns the outcome of a verdict in mode enforce. An unknown verdict, such as that of another
+// version, counts as Refused.
 func (v Verdict) Outcome() Outcome {
 	for _, o := range outcomes {
 		if o.verdict == v {

@@ -38,14 +38,22 @@ type Daemon struct {
 	Aliases             map[string][]string // targets by canonical domain
 	Connections         int                 // limits.connections
 	ExemptAuthenticated bool
-	Patience            time.Duration // the longest configured time of an answer
-	State               string        // as in status; empty if the daemon does not answer
-	Started             time.Time     // zero if it is not known
-	Trouble             string        // why the daemon does not answer
-	Alarms              []string      // as in status
-	Socketmap           []string      // as Listen, of the socketmap
-	Export              string        // the file that the daemon exports; empty means none
-	Delimiter           string        // recipient_delimiter
+	Patience            time.Duration     // the longest configured time of an answer
+	State               string            // of the directories, as in status; empty if the daemon does not answer
+	Unknown             string            // what unknown recipients get in this state; empty if the index can tell
+	StaleFiles          []string          // accept files that are stale, each with the reason, the effect and the remedy
+	Store               string            // store_state, as in status
+	Rejected            string            // why the configuration in place was rejected; empty if it was not
+	Restart             []string          // keys with new values that need a restart
+	Modes               map[string]string // as Domains, of the configuration in effect; nil if it is not known
+	Possible            int               // connections that the daemon serves at once; 0 if it is not known
+	Started             time.Time         // zero if it is not known
+	Trouble             string            // why the daemon does not answer
+	Alarms              []string          // as in status
+	Socketmap           []string          // as Listen, of the socketmap
+	Export              string            // the file that the daemon exports; empty means none
+	Delimiter           string            // recipient_delimiter
+	DelimiterSet        bool              // the configuration has recipient_delimiter, perhaps as ""
 }
 
 // Judgement is the answer of the daemon about an address.
@@ -92,7 +100,7 @@ func Examine(s Settings, d Daemon, h Host) []Finding {
 	for _, check := range []func(){
 		e.checkDaemon, e.checkAsked, e.checkElsewhere, e.checkSockets, e.checkActions, e.checkTimeouts, e.checkProtocol,
 		e.checkConnections,
-		e.checkRelayed, e.checkServed, e.checkEmpty, e.checkOldTable, e.checkDelimiter, e.checkProbing,
+		e.checkRelayed, e.checkServed, e.checkEmpty, e.checkOldTable, e.checkHostTables, e.checkDelimiter, e.checkProbing,
 		e.checkDenied,
 		e.checkMaps, e.checkProbe, e.checkRoles, e.checkSoftBounce, e.checkErrorLimits, e.checkInstances,
 	} {
@@ -167,6 +175,9 @@ func (e *examination) roleOf(s *Service) role {
 	if slices.Contains([]string{"submission", "submissions", "smtps", "587", "465"}, port) ||
 		e.Value(s, "smtpd_tls_wrappermode") == "yes" {
 		return submission
+	}
+	if e.Value(s, "smtpd_upstream_proxy_protocol") != "" { // clients come through a proxy on this host
+		return outside
 	}
 	loopback := host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
 	filter, overridden := s.Overrides["content_filter"]
@@ -302,6 +313,15 @@ func (e *examination) postconf(option, assignment string) string {
 // set returns the command that sets a parameter in main.cf.
 func (e *examination) set(name, value string) string {
 	return e.postconf("-e", strings.TrimSpace(name+" = "+value))
+}
+
+// setFor returns the command that sets a parameter of a listener where it has its value: in master.cf or in
+// main.cf. postconf -P accepts no value with white space.
+func (e *examination) setFor(l listener, name, value string) string {
+	if _, overridden := l.Overrides[name]; overridden {
+		return e.postconf("-P", l.String()+"/"+name+"="+value)
+	}
+	return e.set(name, value)
 }
 
 // names formats listeners for a sentence.

@@ -14,29 +14,37 @@ import (
 type rewritten struct {
 	domain  string   // canonical
 	targets []string // of "@domain @target"; empty means that one address receives all mail
+	copies  []string // addresses beside the targets, which receive all mail
+	itself  bool     // with copies: the domain is a target too
 }
 
 // rewrittenBy reads the line of a whole domain. It returns nothing for one that Postfix
 // leaves as it is, or cannot use.
 func rewrittenBy(domain, value string) []rewritten {
+	if targets, others := table.CopyTargets(value); len(others) > 0 {
+		foreign := slices.DeleteFunc(slices.Clone(targets), func(target string) bool { return target == domain })
+		return []rewritten{{domain, foreign, others, len(foreign) < len(targets)}}
+	}
 	targets, err := table.AliasTargets(domain, value)
 	if err != nil {
 		return nil
 	}
-	return []rewritten{{domain, targets}}
+	return []rewritten{{domain: domain, targets: targets}}
 }
 
 // refusedDomains finds whole domains that Postfix rewrites and the daemon does not know, and
-// aliases of which the daemon accepts every recipient.
+// aliases of which the daemon accepts every recipient. With copies, that is right: each recipient reaches one.
 func (e *examination) refusedDomains(parameter, table string, domains []rewritten) {
 	var catchAll, aliases, open []rewritten
 	for _, r := range domains {
 		accepted, known := e.acceptsAll(r.domain)
 		switch {
 		case !known:
-		case accepted && slices.ContainsFunc(r.targets, e.judged):
+		case accepted && len(r.copies) == 0 && slices.ContainsFunc(r.targets, e.judged):
 			open = append(open, r)
 		case accepted || e.knowsAlias(r):
+		case len(r.copies) > 0:
+			e.findCopies(inTable(parameter, table), r)
 		case len(r.targets) > 0:
 			aliases = append(aliases, r)
 		default:
@@ -69,6 +77,33 @@ func (e *examination) findAliases(where, table string, all []rewritten) {
 		fmt.Sprintf("%s maps %s to another domain, and the daemon does not",
 			where, text.List(wholeDomains(all), shownAddresses)),
 		askedBefore, e.fixAliases(table, all)...)
+}
+
+// findCopies reports a domain of which further addresses receive all mail. Only the operator knows whether they are to
+// receive mail for unknown recipients.
+func (e *examination) findCopies(where string, r rewritten) {
+	copies := text.List(r.copies, shownAddresses)
+	accept := fmt.Sprintf("to accept every recipient, as Postfix does, in config.yaml: accept: [%q]", "@"+r.domain)
+	if len(r.targets) == 0 {
+		e.find("domain-rewritten", Note, fmt.Sprintf("%s sends mail for @%s also to %s", where, r.domain, copies),
+			"The daemon rejects unknown recipients before, so mail for them does not get there. This is right for copies.",
+			accept)
+		return
+	}
+	only := fmt.Sprintf("if %s gets copies only, ", copies)
+	if len(r.copies) > 1 {
+		only = fmt.Sprintf("if %s get copies only, ", copies)
+	}
+	e.find("domain-rewritten", Problem, fmt.Sprintf("%s maps @%s to another domain and to %s, and the daemon does not",
+		where, r.domain, copies), askedBefore, only+aliasLine(r), accept)
+}
+
+// aliasLine returns the configuration of one alias. domain_aliases has one target for each.
+func aliasLine(r rewritten) string {
+	if len(r.targets) == 1 {
+		return fmt.Sprintf("in config.yaml: domain_aliases: {%s: %s}", r.domain, r.targets[0])
+	}
+	return fmt.Sprintf("in a file of accept_files: @%s @%s", r.domain, strings.Join(r.targets, ", @"))
 }
 
 func (e *examination) findOpen(where, table string, all []rewritten) {
@@ -104,22 +139,25 @@ func (e *examination) knowsAlias(r rewritten) bool {
 }
 
 // fixAliases returns the configuration for aliases. An alias with several targets needs the
-// table itself.
+// table itself, or a line of a file.
 func (e *examination) fixAliases(table string, aliases []rewritten) (fix []string) {
-	var pairs, foreign []string
+	var pairs, lines, foreign []string
 	for _, r := range aliases {
-		if len(r.targets) != 1 {
-			if file, ok := sourceOf(table); ok {
-				return []string{fmt.Sprintf("in config.yaml: accept_files: [%s]", file)}
-			}
+		if len(r.targets) == 1 {
+			pairs = append(pairs, r.domain+": "+r.targets[0])
+		} else if file, ok := sourceOf(table); ok {
+			return []string{fmt.Sprintf("in config.yaml: accept_files: [%s]", file)}
+		} else {
+			lines = append(lines, aliasLine(r))
 		}
-		pairs = append(pairs, r.domain+": "+r.targets[0])
-		if !e.judged(r.targets[0]) {
+		if !slices.ContainsFunc(r.targets, e.judged) {
 			foreign = append(foreign, "@"+r.domain)
 		}
 	}
-	fix = []string{fmt.Sprintf("in config.yaml: domain_aliases: {%s}", strings.Join(pairs, ", "))}
-	if len(foreign) > 0 {
+	if len(pairs) > 0 {
+		fix = []string{fmt.Sprintf("in config.yaml: domain_aliases: {%s}", strings.Join(pairs, ", "))}
+	}
+	if fix = append(fix, lines...); len(foreign) > 0 {
 		fix = append(fix, fmt.Sprintf("or, if no directory has the addresses of the other domain: accept: [%s]",
 			strings.Join(yamlQuoted(foreign), ", ")))
 	}

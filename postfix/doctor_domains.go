@@ -9,39 +9,73 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// relayed is one entry of relay_domains.
+// relayed is one entry of relay_domains, or of a list like it.
 type relayed struct {
 	domain string // canonical; ".domain" for sub-domains only
 	subs   bool   // sub-domains too (parent_domain_matches_subdomains)
+	not    bool   // it excludes what it matches, and what follows in the list does not count for that
+}
+
+// covers reports whether an entry matches a domain, or all sub-domains of ".domain".
+func (r relayed) covers(domain string) bool {
+	bare, sub := strings.CutPrefix(domain, ".")
+	own, below := strings.CutPrefix(r.domain, ".")
+	return r.domain == domain || below && strings.HasSuffix(domain, r.domain) ||
+		r.subs && (sub && bare == own || strings.HasSuffix(bare, "."+own))
 }
 
 // domainList returns the domains of a list such as relay_domains: words, tables and files. It
 // returns the names of tables that cannot be listed.
 func (e *examination) domainList(parameter string) (domains []relayed, blind []string) {
+	all, blind := e.patterns(parameter)
+	for i, r := range all {
+		excluded := func(other relayed) bool { return other.not && other.covers(r.domain) }
+		if !r.not && !slices.ContainsFunc(all[:i], excluded) {
+			domains = append(domains, r)
+		}
+	}
+	return domains, blind
+}
+
+// patterns returns the entries of a list in their order, with those that exclude domains, as "!domain" does.
+func (e *examination) patterns(parameter string) (all []relayed, blind []string) {
 	parents := slices.Contains(list(e.Value(nil, "parent_domain_matches_subdomains")), parameter)
-	add := func(word string) {
+	add := func(word string, not bool) {
 		bare, sub := strings.CutPrefix(word, ".")
 		domain, err := address.ParseDomain(bare)
 		switch {
 		case err != nil:
 		case sub:
-			domains = append(domains, relayed{"." + domain, false})
+			all = append(all, relayed{"." + domain, false, not})
 		default:
-			domains = append(domains, relayed{domain, parents})
+			all = append(all, relayed{domain, parents, not})
 		}
 	}
 	for _, word := range list(e.Value(nil, parameter)) {
+		word, not := negated(word)
 		if !isTable(word) && !strings.HasPrefix(word, "/") {
-			add(word)
+			add(word, not)
 			continue
 		}
 		for _, table := range members(word) {
-			if err := e.host.Keys(table, func(key, _ string) { add(key) }); err != nil {
+			if err := e.host.Keys(table, func(key, _ string) {
+				inner := false
+				if strings.HasPrefix(table, "/") {
+					key, inner = negated(key)
+				}
+				add(key, not != inner)
+			}); err != nil {
 				blind = append(blind, table)
 			}
 		}
 	}
-	return domains, blind
+	return all, blind
+}
+
+// negated removes each "!" before a word, and reports whether they negate it (match_list of Postfix).
+func negated(word string) (rest string, not bool) {
+	rest = strings.TrimLeft(word, "!")
+	return rest, (len(word)-len(rest))%2 == 1
 }
 
 // isTable reports whether a word is "type:name".
@@ -91,10 +125,13 @@ func (e *examination) checkRelayed() {
 	var unserved, below []string
 	for _, r := range domains {
 		bare := strings.TrimPrefix(r.domain, ".")
+		local := func() bool { return r.domain == bare && e.inClass("mydestination", bare) } // it counts first
 		switch {
 		case r.domain != bare && e.modeOf("any"+r.domain) == "" || r.domain == bare && e.modeOf(bare) == "":
-			unserved = append(unserved, r.domain)
-		case r.subs && e.modeOf("any."+bare) == "":
+			if !local() {
+				unserved = append(unserved, r.domain)
+			}
+		case r.subs && e.modeOf("any."+bare) == "" && !local():
 			below = append(below, bare)
 		}
 	}
@@ -124,43 +161,50 @@ func (e *examination) withoutParents(parameter string) string {
 func (e *examination) checkServed() {
 	var foreign []string
 	for _, domain := range slices.Sorted(maps.Keys(e.daemon.Domains)) {
-		if e.daemon.Domains[domain] != "pass" && !e.takesMailFor(domain) {
+		if e.daemon.Domains[domain] != "pass" && e.classOf(domain) == "" {
 			foreign = append(foreign, domain)
 		}
 	}
 	if len(foreign) == 0 {
 		return
 	}
+	relay, added := strings.TrimSpace(e.Parameters["relay_domains"]), strings.Join(foreign, ", ")
+	if strings.Contains(relay, "!") { // what excludes a domain counts for what follows
+		relay, added = added, relay
+	}
 	e.find("served-not-relayed", Problem,
 		"Postfix does not accept mail for "+text.List(foreign, 10)+", which domains names",
 		"Clients get \"Relay access denied\" before the daemon is asked.",
-		e.set("relay_domains", strings.TrimPrefix(strings.TrimSpace(e.Parameters["relay_domains"])+", "+
-			strings.Join(foreign, ", "), ", ")))
+		e.set("relay_domains", strings.TrimPrefix(relay+", "+added, ", ")))
 }
 
-// takesMailFor reports whether a domain is in one of the address classes of Postfix.
-func (e *examination) takesMailFor(domain string) bool {
-	bare, sub := strings.CutPrefix(domain, ".")
-	for _, parameter := range []string{"relay_domains", "mydestination", "virtual_alias_domains",
-		"virtual_mailbox_domains"} {
-		domains, _ := e.domainList(parameter)
-		for _, r := range domains {
-			own := strings.TrimPrefix(r.domain, ".")
-			switch {
-			case r.domain == domain,
-				sub && r.domain != own && strings.HasSuffix(domain, r.domain), // .example.com in domains, .com in Postfix
-				// one sub-domain is enough, except the name of this host
-				sub && parameter != "mydestination" && strings.HasSuffix(own, domain),
-				r.subs && (own == bare && sub || strings.HasSuffix(bare, "."+own)), // by its parent
-				!sub && r.domain != own && strings.HasSuffix(bare, r.domain):
-				return true
-			}
+// classes are the parameters of the address classes of Postfix, in the order in which it looks for a domain.
+var classes = []string{"mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains"}
+
+// classOf returns the parameter of the address class of a domain, or "".
+func (e *examination) classOf(domain string) string {
+	for _, parameter := range classes {
+		if e.inClass(parameter, domain) {
+			return parameter
 		}
-		if e.tableHas(parameter, bare, domain) {
+	}
+	return ""
+}
+
+// inClass reports whether a parameter lists a domain. One sub-domain is enough for ".domain", except a name of this
+// host.
+func (e *examination) inClass(parameter, domain string) bool {
+	bare, sub := strings.CutPrefix(domain, ".")
+	all, _ := e.patterns(parameter)
+	for _, r := range all {
+		if r.covers(domain) {
+			return !r.not
+		}
+		if sub && !r.not && parameter != "mydestination" && strings.HasSuffix(strings.TrimPrefix(r.domain, "."), domain) {
 			return true
 		}
 	}
-	return false
+	return e.tableHas(parameter, bare, domain)
 }
 
 // tableHas looks keys up in the tables of a list, including those that cannot be listed.

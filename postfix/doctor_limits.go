@@ -40,11 +40,14 @@ const (
 // checkErrorLimits checks that a few rejected recipients do not end a session.
 func (e *examination) checkErrorLimits() {
 	found := map[string][]listener{}
-	fix := map[string]string{}
+	fix := map[string][]string{}
 	for _, l := range e.asked() {
 		note := func(parameter, stock string) {
 			what := parameter + " is " + e.Value(l.Service, parameter)
-			found[what], fix[what] = append(found[what], l), e.set(parameter, stock)
+			found[what] = append(found[what], l)
+			if command := e.setFor(l, parameter, stock); !slices.Contains(fix[what], command) {
+				fix[what] = append(fix[what], command)
+			}
 		}
 		if n, ok := e.number(l.Service, "smtpd_hard_error_limit"); ok && n < leastHard {
 			note("smtpd_hard_error_limit", stockHard)
@@ -59,7 +62,7 @@ func (e *examination) checkErrorLimits() {
 	}
 	for _, what := range slices.Sorted(maps.Keys(found)) {
 		e.find("error-limit", Problem, what+" for "+names(found[what]),
-			"Rejections count as errors: a client with some old addresses is slowed down or disconnected.", fix[what])
+			"Rejections count as errors: a client with some old addresses is slowed down or disconnected.", fix[what]...)
 	}
 }
 

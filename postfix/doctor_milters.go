@@ -18,16 +18,27 @@ func (e *examination) checkDaemon() {
 			"Meanwhile Postfix takes its default action. Checks that need the index were skipped.",
 			"systemctl start rcpt-milter")
 	case "not_ready":
-		e.find("index-not-ready", Problem, "no full pass of a directory has completed",
-			"Unknown recipients are deferred with 451 until the first full pass has ended.", "rcpt-milter "+
-				"status", "rcpt-milter check --live")
+		e.find("index-not-ready", Problem, "a directory has not been read in full, or not since its rules changed",
+			e.unknownGet()+" That lasts until its full pass has ended.", "rcpt-milter status", "rcpt-milter check --live")
 	case "stale":
-		e.find("index-stale", Problem, "the index is stale",
-			"Unknown recipients are deferred with 451 until a pass succeeds.", "rcpt-milter status",
-			"rcpt-milter check --live")
+		e.find("index-stale", Problem, "the index is stale", e.unknownGet()+" That lasts until a pass succeeds.",
+			"rcpt-milter status", "rcpt-milter check --live")
 	case "late":
 		e.find("index-late", Note, "the index is late", "New recipients are not known yet.", "rcpt-milter status")
 	}
+	for _, file := range e.daemon.StaleFiles {
+		e.find("accept-file-stale", Problem, "an accept file is stale: "+file, "Recipients that no other list or directory "+
+			"has get the reply of when_stale.", "rcpt-milter status")
+	}
+	switch e.daemon.Store {
+	case "failed":
+		e.find("store-failed", Problem, "the index cannot be read", "All its recipients get 451.", "rcpt-milter status",
+			"rcpt-milter check")
+	case "damaged":
+		e.find("store-damaged", Problem, "the index is damaged", "Recipients that it does not find get 451.",
+			"rcpt-milter status", "rcpt-milter check")
+	}
+	e.checkInEffect()
 	for _, alarm := range e.daemon.Alarms {
 		e.find("daemon-alarm", Note, alarm, "The daemon has raised an alarm.", "rcpt-milter status")
 	}
@@ -41,6 +52,34 @@ func (e *examination) checkDaemon() {
 		e.find("mode-report", Note, "no recipient is rejected in "+text.List(watched, 10)+" (mode report)",
 			"This is right while you review what enforce would reject.", "rcpt-milter report", "in "+
 				"config.yaml: "+watched[0]+": enforce")
+	}
+}
+
+// unknownGet returns what unknown recipients get meanwhile, as a sentence.
+func (e *examination) unknownGet() string {
+	if e.daemon.Unknown == "" {
+		return "Unknown recipients get 451."
+	}
+	return strings.ToUpper(e.daemon.Unknown[:1]) + e.daemon.Unknown[1:] + "."
+}
+
+// comparedFile explains why the daemon must run by the file.
+const comparedFile = "Doctor compares Postfix with the file, and the daemon does what the former one says."
+
+// checkInEffect checks that the daemon runs by the configuration file, with which the settings of Postfix are compared.
+func (e *examination) checkInEffect() {
+	switch {
+	case e.daemon.Rejected != "":
+		first, _, _ := strings.Cut(e.daemon.Rejected, "\n")
+		e.find("config-rejected", Problem, "the daemon has rejected the configuration file: "+first, comparedFile,
+			"rcpt-milter check", "rcpt-milter reload")
+	case e.daemon.Modes != nil && !maps.Equal(e.daemon.Modes, e.daemon.Domains):
+		e.find("config-not-loaded", Problem, "the daemon runs with other domains or modes than config.yaml has",
+			comparedFile, "rcpt-milter reload")
+	}
+	if len(e.daemon.Restart) > 0 {
+		e.find("config-restart", Note, "new values of "+text.List(e.daemon.Restart, 10)+" need a restart", comparedFile,
+			"systemctl restart rcpt-milter")
 	}
 }
 
@@ -294,9 +333,18 @@ func (e *examination) checkProtocol() {
 		return text
 	})
 	for _, version := range slices.Sorted(maps.Keys(groups)) {
+		var fix []string
+		for _, l := range groups[version] {
+			command := e.setFor(l, "milter_protocol", "6")
+			if _, given := l.ours[0].Options["protocol"]; given {
+				command = e.withOption(l, "protocol=6")
+			}
+			if !slices.Contains(fix, command) {
+				fix = append(fix, command)
+			}
+		}
 		e.find("protocol", Problem, fmt.Sprintf("milter_protocol of %s is %s", names(groups[version]), version),
-			"The daemon needs the macro {rcpt_addr}, which it can request only with version 6.",
-			e.set("milter_protocol", "6"))
+			"The daemon needs the macro {rcpt_addr}, which it can request only with version 6.", fix...)
 	}
 }
 
@@ -310,7 +358,7 @@ func (e *examination) checkConnections() {
 		}
 	}
 	const why = "Connections beyond the limit wait, and so do their SMTP sessions."
-	switch {
+	switch possible := e.daemon.Possible; {
 	case len(unlimited) > 0:
 		e.find("connections", Problem, fmt.Sprintf("the number of processes of %s is not limited, and "+
 			"limits.connections is %d", names(unlimited), e.daemon.Connections),
@@ -319,6 +367,11 @@ func (e *examination) checkConnections() {
 		e.find("connections", Problem, fmt.Sprintf("%s may open %d connections, and limits.connections is %d",
 			names(e.asked()), sum, e.daemon.Connections),
 			why, fmt.Sprintf("in config.yaml: limits: {connections: %d}", roundUp(sum)))
+	case possible > 0 && sum > possible:
+		e.find("connections", Problem, fmt.Sprintf("%s may open %d connections, and the daemon serves %d at once",
+			names(e.asked()), sum, possible), why, "rcpt-milter reload",
+			"if the log then has \"not enough file descriptors\": LimitNOFILE=65536 with systemctl edit rcpt-milter, and a "+
+				"restart")
 	}
 }
 
@@ -336,7 +389,7 @@ func (e *examination) checkSockets() {
 			kind, where := m.split()
 			if at := e.seenAs(l.Service, where); kind == "unix" && !seen[at] {
 				seen[at] = true
-				e.checkSocket(at)
+				e.checkSocket(at, "takes its default action for every recipient.")
 			}
 		}
 	}
@@ -359,27 +412,32 @@ func (e *examination) strayed(l listener, m Milter) {
 		"smtpd finds no daemon there and takes its default action for every recipient.", fix...)
 }
 
-func (e *examination) checkSocket(at string) {
+// checkSocket checks that smtpd can connect to a unix socket of the daemon. effect is what Postfix does otherwise.
+func (e *examination) checkSocket(at, effect string) {
 	user := e.Value(nil, "mail_owner")
 	socket := e.host.Socket(at, user)
+	start := "systemctl start rcpt-milter"
+	if e.daemon.State != "" { // it runs, and listens elsewhere
+		start = "systemctl restart rcpt-milter"
+	}
 	switch {
 	case !socket.Exists && socket.Obstacle != "":
 		e.find("socket-unseen", Note, "cannot examine the socket "+at+": "+socket.Obstacle, "Run doctor as root.")
 	case !socket.Exists:
 		e.find("socket-missing", Problem, "there is no socket at "+at,
-			"Postfix takes its default action for every recipient.", "systemctl start rcpt-milter")
+			"Postfix "+effect, start)
 	case !socket.IsSocket:
 		e.find("socket-missing", Problem, at+" is not a socket",
-			"Postfix takes its default action for every recipient.", "rm "+text.ShellQuoted(at),
+			"Postfix "+effect, "rm "+text.ShellQuoted(at),
 			"systemctl restart rcpt-milter")
 	case !socket.Writable:
 		e.find("socket-not-writable", Problem, fmt.Sprintf("the user %s may not write to the socket %s: %s", user, at,
 			socket.Obstacle),
-			"smtpd runs as that user, cannot connect, and takes its default action for every recipient.",
+			"smtpd runs as that user and cannot connect. Postfix "+effect,
 			fmt.Sprintf("in config.yaml: socket: {group: %s, mode: \"0660\"}", user), "systemctl restart rcpt-milter")
 	case !socket.Answers:
 		e.find("socket-deaf", Problem, "no process accepts connections on the socket "+at,
-			"The daemon has ended. Postfix takes its default action for every recipient.",
+			"The daemon has ended. Postfix "+effect,
 			"systemctl restart rcpt-milter")
 	}
 }

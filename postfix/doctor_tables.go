@@ -2,6 +2,7 @@ package postfix
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -13,18 +14,7 @@ import (
 // checkOldTable checks that only the daemon decides which recipients exist: by the milter, or by
 // its socketmap.
 func (e *examination) checkOldTable() {
-	var tables []string
-	for _, word := range list(e.Value(nil, "relay_recipient_maps")) {
-		for _, table := range members(word) {
-			switch kind, _, _ := strings.Cut(table, ":"); {
-			case kind == "static": // matches every address
-			case kind == "socketmap":
-				e.checkSocketmap(table)
-			default:
-				tables = append(tables, table)
-			}
-		}
-	}
+	tables := e.recipientTables("relay_recipient_maps")
 	if len(tables) == 0 {
 		return
 	}
@@ -97,19 +87,23 @@ func (e *examination) byMode() (enforced, others []string) {
 func (e *examination) phasedTable(what, why string, tables, enforced, others []string) {
 	var closed, fix []string
 	for _, domain := range enforced {
-		if strings.HasPrefix(domain, ".") || !e.tableHas("relay_recipient_maps", "@"+domain) {
+		parent, sub := strings.CutPrefix(domain, ".")
+		switch {
+		case sub && e.opensBelow(tables, domain): // the daemon may know further sub-domains
+			fix = append(fix, eachBelow(parent))
+		case sub || !e.tableHas("relay_recipient_maps", "@"+domain):
 			closed = append(closed, domain)
 		}
 	}
 	if len(closed) == 0 {
 		e.find("old-table", Note, what, "It still protects "+text.List(others, 10)+
 			" (mode report), and leaves the enforced domains to the daemon. Remove it with the last of them.",
-			"in config.yaml: set domains to enforce; then", e.set("relay_recipient_maps", ""))
+			append(fix, "in config.yaml: set domains to enforce; then", e.set("relay_recipient_maps", ""))...)
 		return
 	}
 	for _, domain := range closed {
 		if parent, sub := strings.CutPrefix(domain, "."); sub {
-			fix = append(fix, "in the source of the table, for each sub-domain of "+parent+": @SUB"+domain+" OK")
+			fix = append(fix, eachBelow(parent))
 			continue
 		}
 		fix = append(fix, "in the source of the table: @"+domain+" OK")
@@ -121,81 +115,164 @@ func (e *examination) phasedTable(what, why string, tables, enforced, others []s
 		", which the daemon does not protect yet (mode report).", fix...)
 }
 
+// eachBelow returns the line that opens a table for sub-domains.
+func eachBelow(parent string) string {
+	return "in the source of the table, for each sub-domain of " + parent + ": @SUB." + parent + " OK"
+}
+
+// opensBelow reports whether tables name a sub-domain, and let all recipients of each that they name through.
+// Sub-domains with a mode of their own do not count.
+func (e *examination) opensBelow(tables []string, parent string) bool {
+	open, named := map[string]bool{}, map[string]bool{}
+	for _, table := range tables {
+		err := e.host.Keys(table, func(key, _ string) {
+			at := strings.LastIndexByte(key, '@')
+			domain := canonicalDomain(key[at+1:])
+			_, own := e.daemon.Domains[domain]
+			switch {
+			case at < 0 || own || !strings.HasSuffix(domain, parent):
+			case at == 0:
+				open[domain] = true
+			default:
+				named[domain] = true
+			}
+		})
+		if err != nil {
+			return false
+		}
+	}
+	for domain := range named {
+		if !open[domain] {
+			return false
+		}
+	}
+	return len(open) > 0
+}
+
+// recipientTables returns the tables by which Postfix rejects recipients before it asks the daemon. Postfix asks the
+// tables of a parameter in turn. So there are none if one of them matches every address or is the socketmap of
+// the daemon, which recipientTables also checks.
+func (e *examination) recipientTables(parameter string) (tables []string) {
+	harmless := false
+	for _, word := range list(e.Value(nil, parameter)) {
+		for _, table := range members(word) {
+			switch kind, _, _ := strings.Cut(table, ":"); kind {
+			case "static":
+				harmless = true
+			case "socketmap":
+				proxied := strings.HasPrefix(word, "proxy:") || strings.Contains(word, "proxy:"+table)
+				harmless = e.checkSocketmap(parameter, table, proxied) || harmless
+			default:
+				tables = append(tables, table)
+			}
+		}
+	}
+	if harmless {
+		return nil
+	}
+	return tables
+}
+
 // isExport reports whether a table is made from the file that the daemon exports.
 func (e *examination) isExport(table string) bool {
 	file, ok := sourceOf(table)
 	return ok && e.daemon.Export != "" && path.Clean(file) == e.daemon.Export
 }
 
-// checkSocketmap checks a socketmap of relay_recipient_maps.
-func (e *examination) checkSocketmap(table string) {
+// checkSocketmap checks a socketmap among the tables of a parameter. It reports whether it is meant to be that of the
+// daemon.
+func (e *examination) checkSocketmap(parameter, table string, proxied bool) bool {
 	at, name := strings.TrimPrefix(table, "socketmap:"), ""
 	if i := strings.LastIndexByte(at, ':'); i >= 0 {
 		at, name = at[:i], at[i+1:]
 	}
-	ours := slices.ContainsFunc(e.those(func(l listener) bool { return l.role == outside }), func(l listener) bool {
-		return e.reaches(l.Service, at, e.daemon.Socketmap)
-	})
+	ours := false
+	sockets := map[string]bool{}
+	for _, client := range e.mapClients(proxied) {
+		if !e.reaches(client, at, e.daemon.Socketmap) {
+			continue
+		}
+		ours = true
+		if kind, where := (Milter{Endpoint: at}).split(); kind == "unix" {
+			sockets[e.seenAs(client, where)] = true
+		}
+	}
+	inPlace := func(right string) string {
+		value := e.Parameters[parameter]
+		if !strings.Contains(value, table) { // it is there by a $name
+			value = e.Value(nil, parameter)
+		}
+		return e.set(parameter, strings.Replace(value, table, right, 1))
+	}
 	switch {
 	case !ours && len(e.daemon.Socketmap) == 0 && !strings.Contains(at, "rcpt-milter"):
-		e.find("socketmap-foreign", Note, "relay_recipient_maps has "+table+", which is not of this daemon",
+		e.find("socketmap-foreign", Note, parameter+" has "+table+", which is not of this daemon",
 			"Postfix rejects what it does not find before it asks the daemon.")
+		return false
 	case !ours:
-		e.find("socketmap-missing", Problem, "the daemon does not listen at "+table+" of relay_recipient_maps",
+		e.find("socketmap-missing", Problem, "the daemon does not listen at "+table+" of "+parameter,
 			"Postfix defers all mail with 451.", "in config.yaml: listen_socketmap: unix:"+e.queue()+"/rcpt-milter/map.sock",
-			e.set("relay_recipient_maps", "socketmap:unix:rcpt-milter/map.sock:recipients"))
+			inPlace("socketmap:unix:rcpt-milter/map.sock:recipients"))
 	case name != "recipients":
 		e.find("socketmap-name", Problem, "the map of the daemon is called recipients, not "+name,
-			"Postfix defers all mail with 451.", e.set("relay_recipient_maps", "socketmap:"+at+":recipients"))
+			"Postfix defers all mail with 451.", inPlace("socketmap:"+at+":recipients"))
 	}
+	for _, socket := range slices.Sorted(maps.Keys(sockets)) {
+		e.checkSocket(socket, "defers all mail with 451.")
+	}
+	return true
 }
 
-// checkDelimiter checks that Postfix and the daemon find the same extensions.
+// mapClients returns the services that connect to a socketmap of Postfix: those of smtpd for mail from outside, or
+// proxymap(8), which is not chrooted unless master.cf says so.
+func (e *examination) mapClients(proxied bool) (all []*Service) {
+	if !proxied {
+		for _, l := range e.those(func(l listener) bool { return l.role == outside }) {
+			all = append(all, l.Service)
+		}
+		return all
+	}
+	for i := range e.Services {
+		if e.Services[i].String() == "proxymap/unix" {
+			return []*Service{&e.Services[i]}
+		}
+	}
+	return []*Service{{Chroot: "n"}}
+}
+
+// checkDelimiter checks that Postfix and the daemon find the same extensions. A configuration that sets none excludes
+// them.
 func (e *examination) checkDelimiter() {
 	theirs, ours := e.Value(nil, "recipient_delimiter"), e.daemon.Delimiter
-	missing := func(from, in string) bool {
-		return strings.ContainsFunc(from, func(r rune) bool { return !strings.ContainsRune(in, r) })
+	missing := func(from, in string) int {
+		return strings.IndexFunc(from, func(r rune) bool { return !strings.ContainsRune(in, r) })
 	}
+	what := fmt.Sprintf("recipient_delimiter is %q in Postfix and %q in config.yaml", theirs, ours)
+	enforced, _ := e.byMode()
+	excluded := ours == "" && e.daemon.DelimiterSet
+	at := missing(theirs, ours)
 	switch {
-	case missing(theirs, ours) && e.looksExtensionsUp():
-		e.find("delimiter", Note, fmt.Sprintf("recipient_delimiter is %q in Postfix and %q in config.yaml", theirs, ours),
-			"The daemon rejects ann"+theirs[:1]+"news@ unless the directory has it. This is right only if the server behind "+
-				"Postfix does not deliver it to ann@.",
-			fmt.Sprintf("in config.yaml: recipient_delimiter: %q", theirs))
-	case missing(ours, theirs):
-		e.find("delimiter", Note, fmt.Sprintf("recipient_delimiter is %q in Postfix and %q in config.yaml", theirs, ours),
+	case at >= 0 && !excluded && (len(enforced) > 0 || e.looksExtensionsUp()):
+		fix := []string{fmt.Sprintf("in config.yaml: recipient_delimiter: %q", theirs)}
+		if ours == "" {
+			fix = append(fix, `if that server does not deliver it, in config.yaml: recipient_delimiter: ""`)
+		}
+		e.find("delimiter", Note, what, "The daemon rejects ann"+theirs[at:at+1]+"news@ unless the directory has it. "+
+			"This is right only if the server behind Postfix does not deliver it to ann@.", fix...)
+	case missing(ours, theirs) >= 0:
+		e.find("delimiter", Note, what,
 			"The daemon accepts extensions that Postfix does not know. This is right only if a server behind Postfix does.",
 			e.set("recipient_delimiter", ours))
 	}
 }
 
-// looksExtensionsUp reports whether recipient_delimiter of Postfix can concern a judged recipient:
-// by a table of recipients or of aliases, or by delivery on this host. Mail that is only relayed
-// keeps its extension.
+// looksExtensionsUp reports whether Postfix itself may find judged recipients without their extension: by a
+// table of recipients or of aliases, or by delivery on this host.
 func (e *examination) looksExtensionsUp() bool {
 	return e.inMyDestination() != "" ||
 		slices.ContainsFunc(append([]string{"relay_recipient_maps"}, aliasMaps...), func(parameter string) bool {
 			return e.Set[parameter] && e.Value(nil, parameter) != ""
 		})
-}
-
-// checkProbing reports that Postfix verifies recipients by address probes.
-func (e *examination) checkProbing() {
-	for _, l := range e.those(func(l listener) bool { return l.role == outside }) {
-		for _, parameter := range []string{"smtpd_relay_restrictions", "smtpd_recipient_restrictions"} {
-			words := list(e.Value(l.Service, parameter))
-			if !slices.ContainsFunc(words, func(w string) bool { return w == "reject_unverified_recipient" }) {
-				continue
-			}
-			rest := slices.DeleteFunc(words, func(w string) bool { return w == "reject_unverified_recipient" })
-			e.find("probing", Note, l.String()+" also verifies recipients by address probes "+
-				"(reject_unverified_recipient in "+parameter+")",
-				"Postfix asks the next server before the daemon. It remembers a rejection for hours, so a new recipient "+
-					"gets no mail in that time. Drop it when all domains are in mode enforce.",
-				e.set(parameter, strings.Join(rest, ", ")))
-			return
-		}
-	}
 }
 
 // denialAge is the age from which a denial says nothing about the present.

@@ -12,10 +12,10 @@ import (
 // Map is the name of the map.
 const Map = "recipients"
 
-// WouldRefuse is the value of a recipient that mode enforce would not accept.
+// WouldRefuse is the value of a recipient that is accepted only in mode report.
 const WouldRefuse = "would-refuse"
 
-// kind is the first word of a reply.
+// kind is the type of a reply.
 type kind int
 
 const (
@@ -23,21 +23,21 @@ const (
 	notFound
 	temporary
 	permanent
-	kinds // their number
+	kinds // number of kinds
 )
 
-// words are the first words of replies, by kind. Each ends in the space that the protocol requires.
+// words are the first words of replies, by kind, each with the space that the protocol requires.
 var words = [kinds]string{"OK ", "NOTFOUND ", "TEMP ", "PERM "}
 
 // reply is the reply to a request.
 type reply struct {
 	kind kind
-	text string // the value, or the reason
+	text string // the value or the reason
 }
 
 func (r reply) String() string { return words[r.kind] + r.text }
 
-// answer returns the reply to a request. It counts and logs.
+// answer returns the reply to a request. It also counts and logs the decision.
 func (s *Server) answer(request string) reply {
 	name, key, complete := strings.Cut(request, " ")
 	switch {
@@ -59,7 +59,7 @@ func (s *Server) answer(request string) reply {
 	return s.counted(r)
 }
 
-// replyTo returns the reply for a decision. Only a recipient that gets 5xx is not found.
+// replyTo converts a decision into a reply. Only a recipient that gets 5xx is "not found".
 func replyTo(d policy.Decision) reply {
 	switch {
 	case d.WouldRefuse:
@@ -68,7 +68,7 @@ func replyTo(d policy.Decision) reply {
 		return reply{found, string(d.Verdict)}
 	case d.Reply.Outcome() == policy.Refused:
 		return reply{notFound, ""}
-	case d.Err != nil: // its text may contain what belongs in the log only
+	case d.Err != nil: // the text of Err may be confidential, so it is only logged
 		return reply{temporary, "internal error, see the log of rcpt-milter"}
 	}
 	return reply{temporary, d.Reason}
@@ -79,7 +79,7 @@ func (s *Server) counted(r reply) reply {
 	return r
 }
 
-// logDecision logs a decision, in the words of the milter.
+// logDecision logs a decision with the phrases of the milter.
 func (s *Server) logDecision(key string, d policy.Decision, r reply) {
 	level := slog.LevelInfo
 	switch {
@@ -109,5 +109,5 @@ func (s *Server) logDecision(key string, d policy.Decision, r reply) {
 // maxLogged limits the bytes of one value from the network in a log line.
 const maxLogged = 640
 
-// shown returns the printable form of a value from the network.
+// shown returns a value from the network in printable form.
 func shown(value string) string { return text.Shortened(value, maxLogged) }

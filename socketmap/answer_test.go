@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/policy"
 )
 
-// lookups are keys of the map and the replies.
+// lookups are keys of the map with their replies.
 var lookups = []struct{ name, key, want string }{
 	{"known", "ann@enforce.test", "OK known"},
 	{"another spelling", `"ANN"@Enforce.Test`, "OK known"},
@@ -63,8 +63,8 @@ func TestLookups(t *testing.T) {
 	}
 }
 
-// TestFallbackRefuse: with when_stale: refuse an unknown recipient of a stale index is not found.
-// One that only some senders may write to still is.
+// TestFallbackRefuse checks that with when_stale: refuse, an unknown recipient in a stale index is not found,
+// and that a recipient that only some senders may write to is still found.
 func TestFallbackRefuse(t *testing.T) {
 	c := serve(t, "unix", func(cfg *Config) {
 		cfg.Policy = testPolicy(t, func(p *policy.Config) { p.WhenStale = policy.FallbackRefuse })
@@ -76,8 +76,8 @@ func TestFallbackRefuse(t *testing.T) {
 	}
 }
 
-// TestMalformedRequests: a request for another map, or without a key, has a permanent error, and
-// the connection goes on.
+// TestMalformedRequests checks that a request for another map, or without a key, gets a permanent error, and
+// that the connection stays usable.
 func TestMalformedRequests(t *testing.T) {
 	s := serve(t, "tcp", nil)
 	c := s.dial(t)
@@ -95,7 +95,7 @@ func TestMalformedRequests(t *testing.T) {
 	}
 }
 
-// TestLog: lookups that are not found are logged, escaped or hashed; a search that finds a
+// TestLog checks that unsuccessful lookups are logged, escaped or hashed, and that a search that finds a
 // recipient reports its domain.
 func TestLog(t *testing.T) {
 	var domain atomic.Value
@@ -118,7 +118,7 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// TestSetPolicy: a new policy answers on open connections.
+// TestSetPolicy checks that a new policy is used on open connections.
 func TestSetPolicy(t *testing.T) {
 	s := serve(t, "unix", nil)
 	c := s.dial(t)
@@ -134,7 +134,7 @@ func TestSetPolicy(t *testing.T) {
 	}
 }
 
-// TestPanic: a panic in the index is an internal error.
+// TestPanic checks that a panic in the index is answered as an internal error.
 func TestPanic(t *testing.T) {
 	s := serve(t, "unix", func(cfg *Config) {
 		cfg.Policy = testPolicy(t, func(p *policy.Config) {

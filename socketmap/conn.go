@@ -15,16 +15,16 @@ import (
 // States of a connection.
 const (
 	idle    = int32(iota) // waits for a request, or for the rest of one
-	busy                  // has a whole request that is not answered yet
+	busy                  // has received a request and not yet answered it
 	dropped               // closed to make room
 )
 
-// conn is a connection of Postfix.
+// conn is a connection from Postfix.
 type conn struct {
 	net.Conn
 	server    *Server
 	state     atomic.Int32
-	answered  atomic.Bool  // a request was answered
+	answered  atomic.Bool  // at least one request was answered
 	idleSince atomic.Int64 // in nanoseconds since the start of the server
 }
 
@@ -43,11 +43,11 @@ func (c *conn) drop() bool {
 	return true
 }
 
-// serve answers requests until the connection ends, and closes it.
+// serve answers requests until the connection ends, and then closes it.
 func (c *conn) serve() {
 	defer c.server.pool.remove(c)
 	defer c.Conn.Close()
-	defer func() { // a panic ends one connection
+	defer func() { // a panic ends only this connection
 		if v := recover(); v != nil {
 			c.server.log.Error("panic in a socketmap connection", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		}
@@ -77,8 +77,8 @@ func (c *conn) serve() {
 	}
 }
 
-// read reads the next request: within the idle time its first byte, and within the request time
-// the rest. The first request of a connection has the request time only.
+// read reads the next request. It waits for the first byte for the idle time, and for the rest for the request
+// time. The first request of a connection must arrive within the request time.
 func (c *conn) read(reader *bufio.Reader) (string, error) {
 	if reader.Buffered() == 0 {
 		limit := c.server.cfg.Idle
@@ -101,8 +101,8 @@ func (c *conn) write(r reply) error {
 	return err
 }
 
-// report logs why a connection ended, unless the end is ordinary. Postfix closes its idle
-// connections, and so does the server.
+// report logs why a connection ended, unless it ended normally. Postfix closes its idle connections, and so
+// does the server.
 func (c *conn) report(err error) {
 	if err == io.EOF || errors.Is(err, net.ErrClosed) || c.state.Load() == dropped {
 		return

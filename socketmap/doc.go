@@ -7,10 +7,9 @@
 //	5xx         NOTFOUND
 //	4xx         TEMP and the reason
 //
-// Requests name neither the client nor the sender. So internal-only recipients are found, no client
-// is exempt, and nothing is charged to a harvest limit. Mode report finds every recipient.
+// Requests name neither the client nor the sender. Internal-only recipients are therefore found, no client is
+// exempt, and nothing is charged to a harvest limit. Mode report finds every recipient.
 //
-// The value of a recipient is its verdict, which is no action of access(5). In a list of access
-// tables by mistake, the map makes Postfix defer mail with a server configuration error, and
-// permits nothing.
+// The value of a recipient is its verdict, which is not an action of access(5). If the map is used as an access
+// table by mistake, Postfix defers mail with a server configuration error, and permits nothing.
 package socketmap

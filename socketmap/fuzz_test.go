@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// wireForm is the form of a netstring at the beginning of a stream.
+// wireForm matches the length at the start of a netstring.
 var wireForm = regexp.MustCompile(`^(0|[1-9][0-9]{0,5}):`)
 
-// wholeRequests returns the requests of a stream. It is a second reading of the protocol.
+// wholeRequests returns the complete requests in a stream. It is an independent implementation of the protocol.
 func wholeRequests(stream string) (requests []string) {
 	for {
 		head := wireForm.FindString(stream)
@@ -29,8 +29,8 @@ func wholeRequests(stream string) (requests []string) {
 	}
 }
 
-// FuzzStream: whatever a client sends, it gets one reply for each whole request, none of them
-// NOTFOUND for a recipient that may exist, and then the end.
+// FuzzStream checks that a client gets one reply per complete request and then the end, whatever it sends. A
+// recipient that may exist must never get NOTFOUND.
 func FuzzStream(f *testing.F) {
 	for _, l := range lookups {
 		f.Add(string(appendNetstring(nil, Map+" "+l.key)))
@@ -45,13 +45,13 @@ func FuzzStream(f *testing.F) {
 		c := s.dial(t)
 		defer c.Close()
 		go func() {
-			io.WriteString(c, stream) // fails if the server ended the connection
+			io.WriteString(c, stream) // fails if the server has ended the connection
 			c.Conn.(*net.UnixConn).CloseWrite()
 		}()
 		for i, request := range wholeRequests(stream) {
 			got, err := readNetstring(c.reader)
 			if err != nil {
-				// The server closed with unread bytes before it, and the kernel dropped its replies.
+				// The server closed the connection with unread bytes, so the kernel discarded its replies.
 				if i > 0 || strings.Contains(err.Error(), "reset") {
 					return
 				}
@@ -73,7 +73,7 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
-// FuzzNetstring: what is written as a netstring is read as the same text.
+// FuzzNetstring checks that a text written as a netstring is read unchanged.
 func FuzzNetstring(f *testing.F) {
 	f.Add("")
 	f.Add("recipients ann@enforce.test")

@@ -21,15 +21,15 @@ import (
 	"rcpt-milter/policy"
 )
 
-// TestMain finds goroutines that tests and fuzz targets leave behind.
+// TestMain detects goroutines that tests and fuzz targets leave behind.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is the longest time that a test waits for an event.
+// patience limits how long a test waits for an event.
 const patience = 10 * time.Second
 
 var now = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
-// fakeIndex has one address of each kind, in every domain. The domain says how fresh it is.
+// fakeIndex has one address of each kind in every domain. The domain determines the freshness.
 type fakeIndex struct{ lookup func(address.Address) }
 
 func (f fakeIndex) Lookup(a address.Address) (policy.Entry, error) {
@@ -63,14 +63,14 @@ func (fakeIndex) Freshness(domain string) policy.Freshness {
 	return policy.Freshness{State: policy.Fresh, Directory: "corp"}
 }
 
-// confirmer finds an address that the index does not have.
+// confirmer finds an address that is not in the index.
 type confirmer struct{}
 
 func (confirmer) Confirm(_ context.Context, a address.Address, _ bool) (policy.Entry, error) {
 	return policy.Entry{Known: a.Local() == "newcomer"}, nil
 }
 
-// testPolicy returns a policy over a fakeIndex.
+// testPolicy returns a policy with a fakeIndex.
 func testPolicy(t testing.TB, change func(*policy.Config)) *policy.Policy {
 	t.Helper()
 	cfg := policy.Config{Index: fakeIndex{}, Confirm: confirmer{},
@@ -89,7 +89,7 @@ func testPolicy(t testing.TB, change func(*policy.Config)) *policy.Policy {
 	return p
 }
 
-// logBuffer is a log that may be read while it is written.
+// logBuffer is a log that can be read while it is written.
 type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -107,12 +107,12 @@ func (b *logBuffer) String() string {
 	return b.text.String()
 }
 
-// running is a server on a unix socket of its own, or on TCP.
+// running is a server on its own unix socket, or on TCP.
 type running struct {
 	*Server
 	address net.Addr
 	log     *logBuffer
-	stop    func() error // stops the server and returns what Run returned; later calls return the same
+	stop    func() error // stops the server and returns the result of Run; later calls return the same
 }
 
 func serve(t testing.TB, network string, change func(*Config)) *running {
@@ -189,14 +189,14 @@ func (c *client) ask(request string) string {
 	return reply
 }
 
-// ends reports whether the server closed the connection.
+// ends reports whether the server has closed the connection.
 func (c *client) ends() bool {
 	_, err := c.reader.ReadByte()
 	var timeout net.Error
 	return err != nil && !(errors.As(err, &timeout) && timeout.Timeout())
 }
 
-// endless is a search that ends only with its context.
+// endless is a search that ends only when its context does.
 type endless struct{ asked chan struct{} }
 
 func (e endless) Confirm(ctx context.Context, _ address.Address, _ bool) (policy.Entry, error) {

@@ -8,16 +8,16 @@ import (
 	"strconv"
 )
 
-// maxRequest limits the bytes of a request. The longest address of RFC 5321 takes far less, and
-// Postfix cuts command lines at 2048 bytes (line_length_limit).
+// maxRequest limits the bytes of a request. The longest address of RFC 5321 is far shorter, and Postfix cuts
+// command lines at 2048 bytes (line_length_limit).
 const maxRequest = 10_000
 
-// errFrame means that a peer sent something other than a netstring. It probably does not speak the
-// socketmap protocol.
+// errFrame reports that a peer sent something other than a netstring. It probably does not speak the socketmap
+// protocol.
 var errFrame = errors.New("not a socketmap request")
 
-// readNetstring reads a netstring of at most maxRequest bytes: its length in decimal digits
-// without leading zeros, a colon, the bytes and a comma. An end before the first byte is io.EOF.
+// readNetstring reads a netstring of at most maxRequest bytes: its length in decimal digits without leading
+// zeros, a colon, the bytes and a comma. It returns io.EOF if the stream ends before the first byte.
 func readNetstring(r *bufio.Reader) (string, error) {
 	length, err := readLength(r)
 	if err != nil {
@@ -33,7 +33,7 @@ func readNetstring(r *bufio.Reader) (string, error) {
 	return string(text[:length]), nil
 }
 
-// readLength reads the length of a netstring and its colon.
+// readLength reads the length of a netstring and the colon after it.
 func readLength(r *bufio.Reader) (length int, err error) {
 	for digits := 0; ; digits++ {
 		c, err := r.ReadByte()
@@ -59,7 +59,7 @@ func appendNetstring(out []byte, text string) []byte {
 	return append(append(out, text...), ',')
 }
 
-// within returns io.ErrUnexpectedEOF for an end of the stream inside a request.
+// within returns io.ErrUnexpectedEOF if the stream ends within a request.
 func within(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF

@@ -6,19 +6,19 @@ import (
 	"sync/atomic"
 )
 
-// pool bounds the open connections. Above the limit a new connection replaces the one that has
-// been idle for the longest time: Postfix keeps idle connections open, and connects again when it
-// needs one. If all have a running request, the new one waits for one to end. Requests take no
-// lock unless a connection waits.
+// pool limits the open connections. At the limit, a new connection replaces the one that has been idle for the
+// longest time. That is safe, because Postfix keeps idle connections open and reconnects when it needs one. If
+// all connections are busy, the new one waits until one becomes idle. Requests take no lock unless a connection
+// waits.
 type pool struct {
 	limit   int
 	waiting atomic.Int32 // connections that wait for room
-	full    atomic.Int64 // connections that came when the limit was reached
+	full    atomic.Int64 // connections that arrived when the limit was reached
 
 	mu     sync.Mutex
-	room   sync.Cond // a connection ended, or became idle while another one waits
+	room   sync.Cond // signaled when a connection ends, or becomes idle while another one waits
 	open   map[*conn]struct{}
-	closed bool // nothing more is let in
+	closed bool // reject new connections
 }
 
 func newPool(limit int) *pool {
@@ -48,8 +48,8 @@ func (p *pool) admit(c *conn) bool {
 	return true
 }
 
-// dropIdle closes the connection that has been idle for the longest time. It reports false if
-// none is idle. The caller holds the lock.
+// dropIdle closes the connection that has been idle for the longest time. It reports false if none is idle. The
+// caller holds the lock.
 func (p *pool) dropIdle() bool {
 	for {
 		var oldest *conn
@@ -62,14 +62,14 @@ func (p *pool) dropIdle() bool {
 		if oldest == nil {
 			return false
 		}
-		if oldest.drop() { // otherwise its next request has come
+		if oldest.drop() { // otherwise its next request has arrived
 			delete(p.open, oldest)
 			return true
 		}
 	}
 }
 
-// becameIdle lets a waiting connection take the place of one whose request ended.
+// becameIdle lets a waiting connection replace the connection whose request has ended.
 func (p *pool) becameIdle() {
 	if p.waiting.Load() > 0 {
 		p.mu.Lock()
@@ -78,7 +78,7 @@ func (p *pool) becameIdle() {
 	}
 }
 
-// remove removes a connection that ended.
+// remove removes a connection that has ended.
 func (p *pool) remove(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,8 +86,8 @@ func (p *pool) remove(c *conn) {
 	p.room.Signal()
 }
 
-// dropAllIdle closes all connections without a running request; those that were never answered
-// only if fresh is set.
+// dropAllIdle closes all idle connections. It keeps those that have not yet answered a request unless fresh is
+// set.
 func (p *pool) dropAllIdle(fresh bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,7 +98,7 @@ func (p *pool) dropAllIdle(fresh bool) {
 	}
 }
 
-// abort closes all connections, and lets nothing more in.
+// abort closes all connections and rejects new ones.
 func (p *pool) abort() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

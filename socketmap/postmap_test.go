@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// postmap queries the map as Postfix does, and returns the value and what it reports.
+// postmap queries the map with Postfix's client. It returns the value and the messages.
 func (r *running) postmap(t *testing.T, name, key string) (value, said string) {
 	t.Helper()
 	program, err := exec.LookPath("postmap")
@@ -43,7 +43,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// TestPostmap: Postfix's own client reads all replies, over both kinds of sockets.
+// TestPostmap checks that Postfix's own client understands all replies, over both kinds of sockets.
 func TestPostmap(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
 		s := serve(t, network, nil)

@@ -24,29 +24,29 @@ const (
 	DefaultDrain       = 5 * time.Second
 )
 
-// lastCall is how long a stopping server waits for the first request of a new connection, and
-// accepts connections on TCP, where a socket has no name that could be removed first.
+// lastCall is how long a stopping server waits for the first request of a new connection. For the same time it
+// still accepts connections on TCP, where a socket has no name that could be removed first.
 const lastCall = time.Second
 
 // acceptPause is the pause after a failed attempt to accept a connection.
 const acceptPause = 100 * time.Millisecond
 
-// Config configures a Server. A number or duration of 0 means the default.
+// Config configures a Server. Zero numbers and durations select the defaults.
 type Config struct {
 	// Policy is required. SetPolicy replaces it.
 	Policy *policy.Policy
-	// Confirmed is called with the domain of a recipient that the directory has and the index
-	// does not. Nil means nothing.
+	// Confirmed is called with the domain of a recipient that a directory has but the index does not. Nil means
+	// no callback.
 	Confirmed func(domain string)
-	// Logger gets a line for each lookup; nil means no log.
+	// Logger receives a line for each lookup; nil means no log.
 	Logger *slog.Logger
-	// Connections is the highest number of open connections, over all listeners.
+	// Connections limits the open connections, over all listeners.
 	Connections int
-	// Idle is the longest time between two requests. Postfix closes a connection after 10 s
-	// without a request, and after 100 s.
+	// Idle is the longest time between two requests. Postfix closes a connection after 10 s without a request,
+	// and after 100 s in any case.
 	Idle time.Duration
-	// Request is the longest time from the first byte of a request to its last, and from the
-	// connection to the first request.
+	// Request is the longest time from the first byte of a request to its last, and from the connection to the
+	// first request.
 	Request time.Duration
 	// Write is the longest time for sending one reply.
 	Write time.Duration
@@ -54,28 +54,28 @@ type Config struct {
 	Drain time.Duration
 }
 
-// Counts are the replies since the start.
+// Counts are the numbers of replies since the start.
 type Counts struct{ Found, NotFound, Temporary, Permanent int64 }
 
-// Server answers Postfix. Make it with NewServer. Its methods may be called concurrently.
+// Server answers Postfix. Create it with NewServer. Its methods are safe for concurrent use.
 type Server struct {
 	cfg      Config
 	log      *slog.Logger
-	trouble  *logging.Limited // for what peers can cause at will
+	trouble  *logging.Limited // for events that peers can cause at any rate
 	policy   atomic.Pointer[policy.Policy]
 	redact   atomic.Pointer[func(string) string]
 	answers  [kinds]atomic.Int64
-	failures atomic.Int64 // of Accept
+	failures atomic.Int64 // failed calls of Accept
 	pool     *pool
 	began    time.Time
 
-	// ctx is that of all decisions. It ends when Run stops waiting.
+	// ctx is the context of all decisions. It is canceled when Run stops waiting.
 	ctx    context.Context
 	cancel context.CancelFunc
-	ended  chan struct{} // closed when Run begins to stop
+	ended  chan struct{} // closed when Run starts to stop
 }
 
-// NewServer validates the configuration and returns a server that is not yet running.
+// NewServer validates a configuration and returns a server that is not yet running.
 func NewServer(cfg Config) (*Server, error) {
 	if cfg.Policy == nil {
 		return nil, errors.New("socketmap: server without a policy")
@@ -106,10 +106,10 @@ func setDefault[T comparable](value *T, def T) {
 	}
 }
 
-// SetPolicy replaces the policy, on open connections too. It must not be nil.
+// SetPolicy replaces the policy, also for open connections. It must not be nil.
 func (s *Server) SetPolicy(p *policy.Policy) { s.policy.Store(p) }
 
-// SetRedaction makes the log show addresses as hash returns them; nil means as they are.
+// SetRedaction sets the function that hashes addresses for the log; nil logs them unchanged.
 func (s *Server) SetRedaction(hash func(text string) string) {
 	address := shown
 	if hash != nil {
@@ -118,21 +118,20 @@ func (s *Server) SetRedaction(hash func(text string) string) {
 	s.redact.Store(&address)
 }
 
-// Counts returns the replies since the start.
+// Counts returns the numbers of replies since the start.
 func (s *Server) Counts() Counts {
 	return Counts{s.answers[found].Load(), s.answers[notFound].Load(), s.answers[temporary].Load(),
 		s.answers[permanent].Load()}
 }
 
-// Connections returns the number of open connections, their limit, how many came when it was
-// reached, and how many attempts to accept one failed; the last two since the start.
+// Connections returns the number of open connections and their limit. It also returns how many connections
+// arrived when the limit was reached, and how many attempts to accept one failed, since the start.
 func (s *Server) Connections() (open, limit int, atLimit, failures int64) {
 	return s.pool.use(), s.pool.limit, s.pool.full.Load(), s.failures.Load()
 }
 
-// Run serves the listeners until ctx ends or one of them fails, and closes them. Clients that are
-// connected already get the answer to one more request, within the drain time. It may be called
-// once.
+// Run serves the listeners until ctx ends or one of them fails, and then closes them. It answers one more
+// request of each connected client within the drain time. It may be called only once.
 func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	defer s.cancel()
 	var accepting, serving sync.WaitGroup
@@ -165,8 +164,8 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	return err
 }
 
-// stop makes the listeners end as soon as their queues are empty. Names go first: a client that
-// connects to a socket after its queue was found empty would be lost.
+// stop makes the listeners end as soon as their queues are empty. It removes their names first, because a
+// client that connects after a queue was found empty would be lost.
 func (s *Server) stop(listeners []net.Listener) {
 	for _, l := range listeners {
 		if own, ok := l.(*socket.Listener); ok {
@@ -183,8 +182,8 @@ func (s *Server) stop(listeners []net.Listener) {
 	}
 }
 
-// drain waits until the server is idle. It closes connections without a request after lastCall,
-// and all others after the drain time.
+// drain waits until the server is idle. It closes connections without a request after lastCall, and all others
+// after the drain time.
 func (s *Server) drain(idle <-chan struct{}) {
 	last, end := time.NewTimer(lastCall), time.NewTimer(s.cfg.Drain)
 	defer last.Stop()
@@ -212,10 +211,10 @@ func (s *Server) stopping() bool {
 	}
 }
 
-// accept serves each connection of a listener in a goroutine of its own. It returns nil after the
-// server began to stop and the queue of the listener is empty.
+// accept serves each connection of a listener in its own goroutine. It returns nil after the server has started
+// to stop and the queue of the listener is empty.
 func (s *Server) accept(l net.Listener, serving *sync.WaitGroup) error {
-	var end time.Time // of the last call
+	var end time.Time // end of the last call
 	for {
 		if s.stopping() {
 			if end.IsZero() {
@@ -246,7 +245,7 @@ func (s *Server) accept(l net.Listener, serving *sync.WaitGroup) error {
 	}
 }
 
-// pause waits for acceptPause, or until the server begins to stop.
+// pause waits for acceptPause, or until the server starts to stop.
 func (s *Server) pause() {
 	timer := time.NewTimer(acceptPause)
 	defer timer.Stop()

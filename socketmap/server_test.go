@@ -12,7 +12,7 @@ import (
 	"rcpt-milter/policy"
 )
 
-// TestNewServer: a configuration that cannot work is an error.
+// TestNewServer checks that an unusable configuration is an error.
 func TestNewServer(t *testing.T) {
 	for name, cfg := range map[string]Config{"no policy": {}, "negative": {Policy: testPolicy(t, nil), Idle: -1}} {
 		if _, err := NewServer(cfg); err == nil {
@@ -21,7 +21,7 @@ func TestNewServer(t *testing.T) {
 	}
 }
 
-// TestTruncatedAndHostile: what is no request ends the connection, and no other one.
+// TestTruncatedAndHostile checks that invalid input ends its connection, but no other one.
 func TestTruncatedAndHostile(t *testing.T) {
 	s := serve(t, "unix", nil)
 	for _, bad := range []string{"x", ":", "-1:a,", "+1:a,", " 1:a,", "01:a,", "00:,", "1a:", "3:abcd", "99999:",
@@ -44,7 +44,7 @@ func TestTruncatedAndHostile(t *testing.T) {
 	}
 }
 
-// TestPieces: requests may come in any pieces, and several at once.
+// TestPieces checks that requests may arrive in any pieces, or several at once.
 func TestPieces(t *testing.T) {
 	c := serve(t, "tcp", nil).dial(t)
 	request := string(appendNetstring(nil, Map+" ann@enforce.test"))
@@ -59,8 +59,8 @@ func TestPieces(t *testing.T) {
 	}
 }
 
-// TestTimeouts: a client that sends nothing, half of a request or no second one is disconnected,
-// and so is one that does not read.
+// TestTimeouts checks that the server disconnects clients that send nothing, half a request or no second
+// request, and clients that do not read.
 func TestTimeouts(t *testing.T) {
 	short := func(cfg *Config) {
 		cfg.Idle, cfg.Request, cfg.Write = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
@@ -99,8 +99,30 @@ func TestTimeouts(t *testing.T) {
 	})
 }
 
-// TestLimit: above the limit a new connection replaces the one that was idle for the longest
-// time, and waits if there is none.
+// waitIdle waits until n connections are open and all are idle: a client has its answer before the server notes
+// since when the connection is idle.
+func (s *running) waitIdle(t *testing.T, n int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		s.pool.mu.Lock()
+		idling := 0
+		for c := range s.pool.open {
+			if c.state.Load() == idle {
+				idling++
+			}
+		}
+		s.pool.mu.Unlock()
+		if idling == n {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections are idle, want %d", idling, n)
+		}
+	}
+}
+
+// TestLimit checks that a new connection above the limit replaces the one that has been idle for the longest
+// time, or waits if none is idle.
 func TestLimit(t *testing.T) {
 	hold, asked := make(chan struct{}), make(chan struct{}, 8)
 	s := serve(t, "unix", func(cfg *Config) {
@@ -117,7 +139,9 @@ func TestLimit(t *testing.T) {
 	first, second := s.dial(t), s.dial(t)
 	first.ask(Map + " ann@enforce.test")
 	second.ask(Map + " ann@enforce.test")
+	s.waitIdle(t, 2)
 	first.ask(Map + " ann@enforce.test")
+	s.waitIdle(t, 2)
 	third := s.dial(t)
 	third.ask(Map + " ann@enforce.test")
 	if !second.ends() {
@@ -131,7 +155,7 @@ func TestLimit(t *testing.T) {
 	fourth := s.dial(t)
 	fourth.send(string(appendNetstring(nil, Map+" ann@enforce.test")))
 	for _, _, atLimit, _ := s.Connections(); atLimit < 2; _, _, atLimit, _ = s.Connections() {
-		time.Sleep(time.Millisecond) // the server counts it when it waits
+		time.Sleep(time.Millisecond) // wait until the server has counted it as waiting
 	}
 	if open, limit, _, failures := s.Connections(); open != 2 || limit != 2 || failures != 0 {
 		t.Errorf("%d of %d connections open, %d failures", open, limit, failures)
@@ -142,8 +166,8 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// TestStop: a stopping server answers what was asked before, closes idle connections, and lets no
-// client wait that connected before its name went.
+// TestStop checks that a stopping server answers earlier requests, closes idle connections, and serves clients
+// that connected before its name was removed.
 func TestStop(t *testing.T) {
 	hold, asked := make(chan struct{}), make(chan struct{}, 1)
 	s := serve(t, "unix", func(cfg *Config) {
@@ -181,7 +205,7 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// TestDrain: a request that does not end is cut off after the drain time.
+// TestDrain checks that a request that does not end is aborted after the drain time.
 func TestDrain(t *testing.T) {
 	asked := make(chan struct{})
 	s := serve(t, "unix", func(cfg *Config) {

@@ -36,7 +36,7 @@ var ErrRebuiltTooOften = errors.New("the store was damaged again shortly after i
 // is not.
 func belongsToStore(name string) bool {
 	switch name {
-	case "MANIFEST", "MANIFEST-REWRITE", "KEYREGISTRY", "REWRITE-KEYREGISTRY", "DISCARD", markFile:
+	case "MANIFEST", "MANIFEST-REWRITE", "KEYREGISTRY", "REWRITE-KEYREGISTRY", "DISCARD", commitFileName:
 		return true
 	}
 	return slices.Contains([]string{".sst", ".mem", ".vlog"}, filepath.Ext(name))

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"time"
 )
 
@@ -84,6 +85,10 @@ func (d *decoder) bool() bool {
 func (d *decoder) time() time.Time {
 	v := d.uint()
 	if v == 0 {
+		return time.Time{}
+	}
+	if v > math.MaxInt64 { // would be a time before 1970, which time never writes
+		d.fail()
 		return time.Time{}
 	}
 	return time.UnixMicro(int64(v)).UTC()

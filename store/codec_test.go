@@ -67,6 +67,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(counts.encode()[:1+countsOfFormatTwo]) // of format 2
 	f.Add((&outboxRecord{lost: []lostAddress{{"a@x.test", true}}}).encode())
 	f.Add((&feedRecord{on: true, place: []byte("place")}).encode())
+	f.Add(encodeUnread([]UnreadValue{{Attribute: "mail", Value: "x", Reason: "no domain"}}))
 	f.Add([]byte(nil))
 	f.Add([]byte{recordVersion, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, value []byte) {
@@ -102,6 +103,11 @@ func FuzzDecode(f *testing.F) {
 		if r, err := decodeFeed(value); err == nil && value != nil {
 			if again, err := decodeFeed(r.encode()); err != nil || !bytes.Equal(again.place, r.place) {
 				t.Fatalf("feed %x reads as %+v and that as %+v, %v", value, r, again, err)
+			}
+		}
+		if r, err := decodeUnread(value); err == nil && value != nil {
+			if again, err := decodeUnread(encodeUnread(r)); err != nil || !slices.Equal(again, r) {
+				t.Fatalf("unread values %x read as %+v and that as %+v, %v", value, r, again, err)
 			}
 		}
 		_, _ = decodeOrigin(value)

@@ -18,6 +18,9 @@ type Outcome struct {
 	// HoldDomains limits the hold to the removals of these domains, at most MaxHeldDomains; all
 	// others are released. Hold is then the reason in one line.
 	HoldDomains []HeldDomain
+	// HoldEmpty means that the removals held are those of a full pass that saw no object with an
+	// address. It is stored beside Hold, whose text is for people and may change.
+	HoldEmpty bool
 }
 
 // redoRecord is the value of an r/ key: a pass that is decided and will be completed, even if
@@ -67,7 +70,7 @@ func (p *Pass) Commit(o Outcome) (PassInfo, error) {
 	if err != nil {
 		return PassInfo{}, err
 	}
-	p.held = held
+	p.held, p.holdEmpty = held, o.HoldEmpty && o.Hold != "" && !held.any()
 	p.logKeptOpen()
 	p.info.USN, p.info.Hold = o.USN, o.Hold
 	p.info.Ended = o.Ended.UTC().Truncate(time.Microsecond)
@@ -101,7 +104,7 @@ func (p *Pass) decideAndFinish(redo redoRecord) (PassInfo, error) {
 // countRemovals counts the due marks as removed or as held, and reports whether there is
 // anything to release.
 func (p *Pass) countRemovals() (bool, error) {
-	owned, err := p.owned(p.upTo)
+	owned, err := p.owned()
 	if err != nil {
 		return false, err
 	}
@@ -138,12 +141,21 @@ func (p *Pass) release() error {
 	return nil
 }
 
+// goes reports whether the pass releases an address: its mark is due at the time of the decision, by now
+// more may be, and its domain is not held. An approval releases only what is held.
+func (p *Pass) goes(a ownedRecord) bool {
+	if p.info.Approved {
+		return a.gone.pass <= p.upTo && p.dir.record.holds(a)
+	}
+	return !a.gone.isZero() && !a.notBefore.After(p.now()) && !p.held.holds(a.address)
+}
+
 func (p *Pass) releaseObject(t *tx, guid GUID) error {
 	stored, err := t.object(p.dir.record.id, guid)
 	if err != nil {
 		return err
 	}
-	kept, gone := release(stored, p.now(), p.upTo, p.held) // at the time of the decision; by now more marks may be due
+	kept, gone := release(stored, p.goes)
 	if len(gone) == 0 {
 		return nil
 	}
@@ -188,7 +200,7 @@ func (p *Pass) finalRecord(fingerprint string) directoryRecord {
 	record.fingerprint = fingerprint
 	if p.info.Approved { // an approval reads nothing
 		if record.hold = p.laterHold; p.laterHold == "" {
-			record.held = heldDomains{}
+			record.held, record.holdEmpty = heldDomains{}, false
 		}
 		return record
 	}
@@ -200,7 +212,7 @@ func (p *Pass) finalRecord(fingerprint string) directoryRecord {
 	} else {
 		record.incremental = p.info
 	}
-	record.hold, record.held = p.info.Hold, p.held
+	record.hold, record.held, record.holdEmpty = p.info.Hold, p.held, p.holdEmpty
 	if p.info.Controller != "" {
 		record.remember(p.origin, p.readAt(), max(p.usn, p.info.USN), p.info.Number)
 	}

@@ -228,13 +228,16 @@ var everyCommit = flag.Bool("every-commit", false,
 	"crashes and failures at every commit, and every damage of every file, not only some of them")
 
 // atEveryCommit runs a test for the first commit and later ones, until the test reports that the
-// script ended before. By default it skips some; first selects which ones.
+// script ended before. By default it skips some, and more with the race detector; first selects which ones.
 func (c crashTest) atEveryCommit(t *testing.T, first int, once func(t *testing.T, n int) (ended bool)) {
 	var ended sync.Map
 	const together = 4
 	stride := 8
-	if *everyCommit {
+	switch {
+	case *everyCommit:
 		first, stride = 1, 1
+	case raceDetector:
+		stride = 24
 	}
 	for n := first; ; n += together * stride {
 		t.Run(fmt.Sprint("from ", n), func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/clock"
 )
 
 // ErrNotKept means that what the index held at a time is no longer known.
@@ -117,7 +118,7 @@ func internalOnlyAt(o Owner, history []Event, at time.Time) bool {
 // the time of the change after it; the time when an address was learned becomes unknown.
 func withoutFutureTimes(d Detail, now time.Time) Detail {
 	learned := func(at time.Time) time.Time {
-		if !believable(at, now) {
+		if !clock.Believable(at, now) {
 			return time.Time{}
 		}
 		return at
@@ -128,7 +129,7 @@ func withoutFutureTimes(d Detail, now time.Time) Detail {
 	}
 	latest := now
 	for i, e := range slices.Backward(d.History) {
-		if !believable(e.Time, now) {
+		if !clock.Believable(e.Time, now) {
 			d.History[i].Time = latest
 		}
 		latest = d.History[i].Time

@@ -142,14 +142,13 @@ func missingObject(guid GUID, stored objectRecord) Object {
 	return Object{GUID: guid, Class: stored.class, DN: stored.dn}
 }
 
-// release splits a record into what stays and the addresses that go now, for all senders or for
-// outside senders. An address goes if its mark is due at that time and not of a pass after upTo,
-// and if its domain is not held. An address that becomes internal-only also stays.
-func release(stored objectRecord, at time.Time, upTo uint64, held heldDomains) (kept objectRecord, gone []ownedRecord) {
+// release splits a record into what stays and the marked addresses that go now, for all senders or for
+// outside senders. An address that becomes internal-only also stays.
+func release(stored objectRecord, goes func(ownedRecord) bool) (kept objectRecord, gone []ownedRecord) {
 	kept = stored
 	kept.addresses = nil
 	for _, a := range stored.addresses {
-		if a.gone.isZero() || a.notBefore.After(at) || a.gone.pass > upTo || held.holds(a.address) {
+		if !goes(a) {
 			kept.addresses = append(kept.addresses, a)
 			continue
 		}

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"math"
 	"slices"
 	"testing"
 	"time"
@@ -164,7 +163,7 @@ func TestRelease(t *testing.T) {
 		kept, gone int
 	}{{start, 3, 2}, {start.Add(time.Hour), 2, 3}} {
 		t.Run(c.at.Sub(start).String(), func(t *testing.T) {
-			kept, gone := release(r, c.at, math.MaxUint64, heldDomains{})
+			kept, gone := release(r, (&Pass{info: PassInfo{Started: c.at}}).goes)
 			if len(kept.addresses) != c.kept || len(gone) != c.gone {
 				t.Errorf("at %v %d stay and %d go, want %d and %d", c.at, len(kept.addresses), len(gone), c.kept,
 					c.gone)

@@ -3,6 +3,8 @@ package store
 import (
 	"errors"
 	"time"
+
+	"rcpt-milter/internal/clock"
 )
 
 // Kind is the kind of a pass.
@@ -81,7 +83,12 @@ type directoryRecord struct {
 	fullPassPending string         // why an aborted full pass had begun; empty means none is pending
 	held            heldDomains    // the domains that hold is limited to; none means all
 	doubted         uint64         // the pass whose start was found to be in the future; 0 means none
+	holdEmpty       bool           // see Outcome.HoldEmpty
 }
+
+// holdTextEmpty is the text of hold by which records without holdEmpty said the same.
+const holdTextEmpty = "a full pass saw no object with an address; " +
+	"check the rights of the bind account, bases and address_attributes"
 
 func (r *directoryRecord) encode() []byte {
 	e := newEncoder()
@@ -98,8 +105,12 @@ func (r *directoryRecord) encode() []byte {
 	} else { // k/ has them; a version that does not know k/ holds all removals
 		e.namedDomains(nil)
 	}
-	if r.doubted != 0 {
+	unlikeText := r.holdEmpty != (r.hold == holdTextEmpty) // versions without the field read the usual record
+	if r.doubted != 0 || unlikeText {
 		e.uint(r.doubted)
+	}
+	if unlikeText {
+		e.bool(r.holdEmpty)
 	}
 	return e
 }
@@ -123,6 +134,9 @@ func decodeDirectory(value []byte) (directoryRecord, error) {
 	}
 	if d.err == nil && len(d.rest) > 0 {
 		r.doubted = d.uint()
+	}
+	if r.holdEmpty = r.hold == holdTextEmpty; d.err == nil && len(d.rest) > 0 {
+		r.holdEmpty = d.bool()
 	}
 	return r, d.done()
 }
@@ -157,8 +171,8 @@ func decodeCursor(value []byte) (cursorRecord, error) {
 // Directory is the state of one directory. The zero value means never read.
 type Directory struct {
 	Name            string
-	Cursor          []byte    // opaque to the store; nil means that no pass was ever committed
-	Controller      string    // the domain controller that the cursor belongs to
+	Cursor          []byte    // opaque to the store; nil means that no pass has stored one
+	Controller      string    // the domain controller that the cursor belongs to; empty before the first commit
 	Fingerprint     string    // of the rules at the last full pass
 	FirstFull       time.Time // when the first full pass ended; zero means long ago, never, or an impossible time
 	LastFull        PassInfo
@@ -166,6 +180,7 @@ type Directory struct {
 	Marked          int    // objects with addresses whose removal waits
 	Owned           int64  // addresses of its objects; an address of two objects counts twice
 	Hold            string // why removals are held back; empty means they are not
+	HoldEmpty       bool   // a full pass that saw no object with an address is behind it
 	// HeldDomains are the domains that Hold is limited to, sorted, or the first ones of many. Empty
 	// means all.
 	HeldDomains []HeldDomain
@@ -241,7 +256,7 @@ func (s *Store) Directory(name string) Directory {
 		return Directory{Name: name, Epoch: s.epoch.Load()}
 	}
 	first := d.record.first
-	if !believable(first, s.config.Now()) {
+	if !clock.Believable(first, s.config.Now()) {
 		first = time.Time{}
 	}
 	counts := s.totals.Load().dirs[d.record.id]
@@ -249,7 +264,7 @@ func (s *Store) Directory(name string) Directory {
 		Fingerprint: d.record.fingerprint, FirstFull: first,
 		LastFull: d.record.full, LastIncremental: d.record.incremental,
 		Marked: int(counts.marked), Owned: counts.owned,
-		Hold: d.record.hold, HeldDomains: d.record.held.named, held: d.record.held,
+		Hold: d.record.hold, HoldEmpty: d.record.holdEmpty, HeldDomains: d.record.held.named, held: d.record.held,
 		FullPassPending: d.record.fullPassPending, Epoch: s.epoch.Load(),
 		Doubt: s.state.doubts[name].why, DoubtRead: s.state.doubts[name].full,
 		Feed: d.feed.on, FeedPending: counts.outbox,

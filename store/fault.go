@@ -11,11 +11,19 @@ import (
 
 // catchFaults turns a panic of Badger, and a fault in its memory maps, into an error that records
 // damage. Damaged files also make Badger index out of range. Use: defer s.catchFaults(&err)().
+//
+// It records no damage while a commit runs or after one has failed. Badger has no memory table if it could not
+// create the next one, and dereferences nil, although the files are sound. The store is opened again before the
+// next write, which verifies them.
 func (s *Store) catchFaults(err *error) func() {
 	before := debug.SetPanicOnFault(true)
 	return func() {
 		debug.SetPanicOnFault(before)
-		if p := recover(); p != nil {
+		p := recover()
+		switch {
+		case p != nil && s.unsettled.Load():
+			*err = fmt.Errorf("store %s: cannot read while a commit is in doubt: %v", s.config.Dir, p)
+		case p != nil:
 			*err = s.markDamaged(fmt.Errorf("cannot read: %v", p))
 		}
 	}

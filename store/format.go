@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 )
@@ -23,7 +24,7 @@ func (s *Store) checkFormat() error {
 		return s.unreadable(keyFormat, errors.New("it is missing"))
 	}
 	if value == nil && s.readOnly {
-		return fmt.Errorf("store %s: %w: it is empty", s.config.Dir, ErrNoSpace)
+		return fmt.Errorf("store %s: %w: it is empty", s.config.Dir, cmp.Or(s.writeObstacle(), ErrNoSpace))
 	}
 	if value == nil {
 		txn := s.db.NewTransactionAt(s.db.MaxVersion(), true)

@@ -23,7 +23,7 @@ func TestFullDiskAtStart(t *testing.T) {
 			c.FreeSpace = func(string) (uint64, error) { return free, nil }
 			before := usedBytes(t, c.Dir)
 			s := open(t, c)
-			if h := s.Health(); h.State != ShortOfDisk || !errors.Is(h.Err, ErrNoSpace) {
+			if h := s.Health(); h.State != NotUpdated || !errors.Is(h.Err, ErrNoSpace) {
 				t.Errorf("health %+v", h)
 			}
 			known := allOf(t, n)

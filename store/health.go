@@ -14,10 +14,10 @@ func valueOf(err *error) error {
 type HealthState string
 
 const (
-	Healthy     HealthState = "ok"
-	ShortOfDisk HealthState = "read_only" // too little disk space: it answers and is not updated
-	Damaged     HealthState = "damaged"   // it answers what it can, and is not updated
-	Unreadable  HealthState = "failed"    // it answers nothing
+	Healthy    HealthState = "ok"
+	NotUpdated HealthState = "read_only" // it cannot be written: it answers and is not updated
+	Damaged    HealthState = "damaged"   // it answers what it can, and is not updated
+	Unreadable HealthState = "failed"    // it answers nothing
 )
 
 // Health is the state of the store.
@@ -36,8 +36,8 @@ func (s *Store) Health() Health {
 	case s.damaged.Load():
 		h.State, h.Err = Damaged, cmp.Or(valueOf(s.rebuildEnded.Load()), valueOf(s.damage.Load()))
 	default:
-		if h.Err = s.checkSpace(); h.Err != nil {
-			h.State = ShortOfDisk
+		if h.Err = cmp.Or(s.checkSpace(), valueOf(s.notWritable.Load()), valueOf(s.noFile.Load())); h.Err != nil {
+			h.State = NotUpdated
 		}
 	}
 	return h

@@ -101,6 +101,12 @@ func (h *heldDomains) hashed(domain string) bool {
 // holds reports whether the removal of an address is held.
 func (h *heldDomains) holds(address string) bool { return h.any() && h.has(domainOf(address)) }
 
+// holds reports whether an address has a mark that the last pass held: it is due, and the hold is of
+// all domains or of its own.
+func (r *directoryRecord) holds(a ownedRecord) bool {
+	return r.hold != "" && a.due() && (!r.held.any() || r.held.holds(a.address))
+}
+
 func (e *encoder) namedDomains(named []HeldDomain) {
 	e.uint(uint64(len(named)))
 	for _, d := range named {

@@ -2,11 +2,11 @@ package store
 
 import (
 	"errors"
-	"math"
 	"slices"
 	"time"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/clock"
 )
 
 // HeldRemoval is one address whose removal waits, for all senders or for outside senders.
@@ -17,7 +17,7 @@ type HeldRemoval struct {
 	Class     string
 	Pass      uint64    // the pass that missed it
 	Since     time.Time // when that pass read the object
-	NotBefore time.Time // the earliest release; zero means at any time
+	NotBefore time.Time // until when it waits, or waited and no pass judged it since; zero means due
 	// Last means that releasing everything that waits in the directory loses the address: no
 	// owner is left or, if the address is open to outside senders, no open owner.
 	Last                bool
@@ -92,12 +92,15 @@ func (r reader) lostWith(a string, dir dirID) (bool, error) {
 var ErrOtherRules = errors.New("the rules for recipients have changed since these removals were held; " +
 	"the next full pass judges them again")
 
-// Approve releases what passes up to a number held back. Removals of later passes stay held, and
+// Approve releases what is held of the addresses that passes up to a number did not find. A removal
+// whose wait has run out since the last pass waits for the next one. Two kinds of removals are released
+// too early: those whose wait a pass ended that was aborted, and those that a pass after that number
+// began to hold when their wait was over. Removals of addresses that later passes did not find stay held, and
 // the next pass judges them again. An approval is a pass of its own; it reads nothing and keeps
 // the cursor. rules is the fingerprint of the present rules. If those of the last full pass differ,
 // the removals say nothing about the present ones, and Approve returns ErrOtherRules.
 func (s *Store) Approve(name string, upTo uint64, rules string, at time.Time) (PassInfo, error) {
-	p, err := s.Begin(name, Incremental, s.lastOrigin(name, at))
+	p, err := s.beginSettling(name, at)
 	if err != nil {
 		return PassInfo{}, err
 	}
@@ -105,20 +108,13 @@ func (s *Store) Approve(name string, upTo uint64, rules string, at time.Time) (P
 	if p.dir.record.fingerprint != rules {
 		return PassInfo{}, ErrOtherRules
 	}
-	if p.upTo, p.laterHold = upTo, p.dir.record.hold; p.laterHold != "" {
-		all, err := p.owned(math.MaxUint64)
-		if err != nil {
-			return PassInfo{}, err
-		}
-		some, err := p.owned(upTo)
-		if err != nil {
-			return PassInfo{}, err
-		}
-		if some == all {
-			p.laterHold = ""
-		}
-	}
 	p.info.Approved, p.info.Ended = true, p.info.Started
+	p.upTo = upTo
+	if later, err := p.heldAfter(upTo); err != nil {
+		return PassInfo{}, err
+	} else if later {
+		p.laterHold = p.dir.record.hold
+	}
 	var info PassInfo
 	err = s.Decide(func() (err error) {
 		info, err = p.decideAndFinish(redoRecord{cursor: p.dir.cursor.cursor, fingerprint: p.dir.record.fingerprint,
@@ -128,20 +124,20 @@ func (s *Store) Approve(name string, upTo uint64, rules string, at time.Time) (P
 	return info, err
 }
 
-// Discard clears all held removals and returns how many objects had some. The addresses stay
-// until a full pass misses them again.
+// Discard clears what passes held back and returns how many objects had some of it. Their addresses
+// stay until a full pass misses them again. Removals that wait for a time are not held; they stay.
 func (s *Store) Discard(name string, at time.Time) (int, error) {
-	p, err := s.Begin(name, Incremental, s.lastOrigin(name, at))
+	p, err := s.beginSettling(name, at)
 	if err != nil {
 		return 0, err
 	}
 	defer p.Abort()
-	marked := s.Directory(name).Marked
-	if err := p.clearMarks(); err != nil {
+	kept, err := p.clearHeld()
+	if err != nil {
 		return 0, err
 	}
 	record := p.dir.record
-	record.hold, record.held = "", heldDomains{}
+	record.hold, record.held, record.holdEmpty = "", heldDomains{}, false
 	err = s.write(func(t *tx) error {
 		u := &unit{}
 		u.setHeldDomains(record.id, p.dir.record.held, record.held)
@@ -151,7 +147,14 @@ func (s *Store) Discard(name string, at time.Time) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return marked, nil
+	return kept, nil
+}
+
+// beginSettling opens a pass that approves or discards what is held.
+func (s *Store) beginSettling(name string, at time.Time) (*Pass, error) {
+	origin := s.lastOrigin(name, at)
+	origin.settlesHeld = true
+	return s.Begin(name, Incremental, origin)
 }
 
 // lastOrigin returns the database that a directory was last read from.
@@ -201,6 +204,24 @@ func (r removals) between(after, now time.Time) int {
 		}
 	}
 	return n
+}
+
+// inWindow reports whether something happened in a window that ends now.
+func inWindow(at, after, now time.Time) bool { return at.After(after) && clock.Believable(at, now) }
+
+// RemovedBetween counts the addresses that passes took from objects of a directory in a
+// window that ends now, without approved removals.
+func (s *Store) RemovedBetween(name string, after, now time.Time) (int, error) {
+	if err := s.beginRead(); err != nil {
+		return 0, err
+	}
+	defer s.endRead()
+	s.state.Lock()
+	defer s.state.Unlock()
+	if d := s.state.dirs[name]; d != nil {
+		return d.removals.between(after, now), nil
+	}
+	return 0, nil
 }
 
 // loadRemovals reads what the passes of each directory removed, as far back as p/ rows reach.

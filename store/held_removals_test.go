@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -266,5 +267,160 @@ func TestCrashInAPartialApproval(t *testing.T) {
 	d := s.Directory("corp")
 	if d.Marked != 1 || d.Hold == "" {
 		t.Errorf("after the restart %d objects are marked, held because %q", d.Marked, d.Hold)
+	}
+}
+
+// TestSettlingEndsNoWait: the waits of some removals run out after the pass that held another one. No
+// pass has judged them, so an approval or a discard leaves them as they are, also if the process ends
+// after the decision. The next pass judges them.
+func TestSettlingEndsNoWait(t *testing.T) {
+	minute := func(n int) time.Time { return start.Add(time.Duration(n) * time.Minute) }
+	holdsAll := Outcome{Hold: "too many"}
+	holdsX := holdOnly([]string{"x.test"}, start)
+	approve := func(t *testing.T, s *Store) *Store {
+		if info, err := approveHeld(s, "corp", math.MaxUint64, minute(240)); err != nil || info.Removed != 1 {
+			t.Errorf("approval: %+v, %v, want one removed", info, err)
+		}
+		return s
+	}
+	killed := func(t *testing.T, s *Store) *Store {
+		works, left := s.config.commit, 2 // the claim of the directory's origin and the decision
+		s.config.commit = func(txn *badger.Txn, ts uint64) error {
+			if left--; left < 0 {
+				return errors.New("killed")
+			}
+			return works(txn, ts)
+		}
+		if _, err := approveHeld(s, "corp", math.MaxUint64, minute(240)); err == nil {
+			t.Error("the approval was not interrupted")
+		}
+		s.config.commit = works
+		return reopen(t, s)
+	}
+	discard := func(t *testing.T, s *Store) *Store {
+		if n, err := s.Discard("corp", minute(240)); n != 1 || err != nil {
+			t.Errorf("discard: %d objects, %v, want one", n, err)
+		}
+		return s
+	}
+	for _, c := range []struct {
+		name    string
+		outcome Outcome
+		settle  func(*testing.T, *Store) *Store
+		kept    []string // of the removals that are held
+	}{
+		{"approval of all domains", holdsAll, approve, nil},
+		{"approval of one domain", holdsX, approve, nil},
+		{"approval that a killed process had decided", holdsAll, killed, nil},
+		{"discard of all domains", holdsAll, discard, []string{"held@x.test"}},
+		{"discard of one domain", holdsX, discard, []string{"held@x.test"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := open(t, Config{Dir: t.TempDir()})
+			read := func(dc string, kind Kind, at time.Time, outcome Outcome, objects ...Object) PassInfo {
+				t.Helper()
+				return readAt(t, s, dc, kind, at, outcome, objects...)
+			}
+			held, both := object(t, 1, "held@x.test"), object(t, 2, "waits@x.test", "waits@y.test")
+			read("dc1", Full, minute(0), Outcome{}, held, both)
+			read("dc1", Full, minute(120), Outcome{}, held, both)
+			stone := Object{GUID: held.GUID, Class: "user", Deleted: true, Deletion: Deletion{After: minute(125)}}
+			if info := read("dc2", Full, minute(130), c.outcome, stone); info.Held != 1 {
+				t.Fatalf("the pass that holds: %+v, want one held", info)
+			}
+			waits := func() (n int) {
+				t.Helper()
+				err := s.HeldRemovals("corp", func(h HeldRemoval) error {
+					if h.NotBefore.Equal(minute(180)) {
+						n++
+					}
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			if n := waits(); n != 2 {
+				t.Fatalf("%d removals wait, want two", n)
+			}
+			s = c.settle(t, s)
+			wantKnown(t, s, append([]string{"waits@x.test", "waits@y.test"}, c.kept...)...)
+			if d := s.Directory("corp"); waits() != 2 || d.Hold != "" || d.Marked != 1 {
+				t.Errorf("%d removals wait, %d objects have marks, held because %q", waits(), d.Marked, d.Hold)
+			}
+			if err := s.Verify(); err != nil {
+				t.Error(err)
+			}
+			if info := read("dc2", Incremental, minute(241), Outcome{}); info.Removed != 2 {
+				t.Errorf("the next pass: %+v, want it to release what waited", info)
+			}
+			wantKnown(t, s, c.kept...)
+		})
+	}
+}
+
+// readAt runs a pass at a domain controller with a lag of an hour.
+func readAt(t *testing.T, s *Store, controller string, kind Kind, at time.Time, outcome Outcome,
+	objects ...Object) PassInfo {
+	t.Helper()
+	p, err := s.Begin("corp", kind, Origin{Controller: controller, Database: controller, Started: at, Lag: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Abort()
+	_, err = p.Apply(objects)
+	if kind == Full {
+		err = errors.Join(err, p.Sweep())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcome.Cursor, outcome.Ended = []byte("x"), at
+	info, err := p.Commit(outcome)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+// TestSettlingAfterAnAbortedPass: a pass ended the waits and was aborted before it judged them. An
+// approval takes, and a discard keeps, only those of the domains that are held.
+func TestSettlingAfterAnAbortedPass(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		outcome Outcome
+		settled int
+		known   []string // after an approval
+	}{
+		{"nothing is held", Outcome{}, 0, []string{"a@x.test", "b@y.test"}},
+		{"one domain is held", holdOnly([]string{"x.test"}, start), 1, []string{"b@y.test"}},
+		{"all are held", Outcome{Hold: "too many"}, 2, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, approved := range []bool{true, false} {
+				s := open(t, Config{Dir: t.TempDir()})
+				readAt(t, s, "dc1", Full, start, Outcome{}, object(t, 1, "a@x.test"), object(t, 2, "b@y.test"))
+				readAt(t, s, "dc2", Full, start.Add(50*time.Minute), c.outcome)
+				p, err := s.Begin("corp", Incremental, Origin{Controller: "dc2", Database: "dc2",
+					Started: start.Add(2 * time.Hour), Lag: time.Hour})
+				if err != nil {
+					t.Fatal(err)
+				}
+				p.Abort()
+				if !approved {
+					n, err := s.Discard("corp", start.Add(3*time.Hour))
+					if n != c.settled || err != nil || s.Directory("corp").Marked != 2-n {
+						t.Errorf("discard: %d objects, %v, want %d", n, err, c.settled)
+					}
+					continue
+				}
+				info, err := approveHeld(s, "corp", math.MaxUint64, start.Add(3*time.Hour))
+				if info.Removed != c.settled || err != nil {
+					t.Errorf("approval: %+v, %v, want %d removed", info, err, c.settled)
+				}
+				wantKnown(t, s, c.known...)
+			}
+		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rcpt-milter/address"
+	"rcpt-milter/internal/clock"
 )
 
 // journalRecord is the value of a j/ key: an object gained or lost an address, for all senders
@@ -241,7 +242,7 @@ func (r reader) journalFrom() (time.Time, error) {
 		return at, r.s.unreadable(keyPruned, err)
 	}
 	now := r.s.config.Now()
-	if believable(at, now) {
+	if clock.Believable(at, now) {
 		return at, nil
 	}
 	first, err := r.firstBelievable(now) // the remaining rows begin before that

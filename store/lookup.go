@@ -22,8 +22,8 @@ type Presence struct {
 }
 
 // Lookup reports whether an address is known. Memory answers for most addresses; for the others, Lookup
-// reads one key at its newest version. It does not wait for writers. Any error means that the answer cannot be determined, which is not the
-// same as unknown. A record that a damaged file hides is an error. No answer of a damaged store
+// reads one key at its newest version. It does not wait for a pass or for a commit to disk. Any error means
+// that the answer cannot be determined, which is not the same as unknown. A record that a damaged file hides is an error. No answer of a damaged store
 // may lead to a permanent rejection: it is known and open, has a Doubt, or is an error.
 func (s *Store) Lookup(a address.Address) (Presence, error) {
 	memory, err := s.fromMemory(a.String())

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"rcpt-milter/internal/clock"
 )
 
 // TestLostSince: only what is lost now counts, and no approvals.
@@ -15,7 +17,7 @@ func TestLostSince(t *testing.T) {
 	lost := func(after, now int, want int) {
 		t.Helper()
 		for range 2 { // the second time from memory
-			got, err := s.LostSince(hour(after), hour(now).Add(-2*clockSlack), []string{"x.test"})
+			got, err := s.LostSince(hour(after), hour(now).Add(-2*clock.StoredSlack), []string{"x.test"})
 			if err != nil || got["x.test"].Addresses != want || len(got) > 1 {
 				t.Errorf("lost from hour %d to %d: %v, %v, want %d", after, now, got, err, want)
 			}

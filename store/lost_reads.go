@@ -113,7 +113,7 @@ func (d *decoder) lastReads() []lastRead {
 }
 
 // doubt records that the index may lack what it once had. It is stored with the next commit, which
-// is the first that moves the mark. lost is what the lost commits had read; nil means unknown.
+// is the first that moves the file COMMITTED. lost is what the lost commits had read; nil means unknown.
 func (s *Store) doubt(why string, lost lostReads) {
 	s.config.Log.Error("the index may be incomplete; an address that it does not have is deferred until each "+
 		"directory has been read in full and what was lost has had the time to replicate",
@@ -250,7 +250,9 @@ func (p *Pass) settleDoubt(u *unit) {
 	}
 	next := before
 	next.full = before.full || p.info.Kind == Full
-	next.since = earlier(before.since, p.now()) // a time in the future would last too long
+	if next.since = earlier(before.since, p.now()); !before.full { // a time in the future would last too long
+		next.since = p.now() // the clock may have been behind when the loss was noticed
+	}
 	database := p.dir.record.databaseOf(p.origin)
 	if next.full && next.provenBy(database, p.now(), p.info.USN, p.from.Lag) {
 		p.s.setDoubt(u, name, nil)

@@ -101,7 +101,7 @@ func TestDoubtEndsWithProof(t *testing.T) {
 			s.Close()
 			restoreMark(t, s.config.Dir, older)
 			if !c.noted {
-				if err := os.Truncate(filepath.Join(older, markFile), int64(markSize)); err != nil {
+				if err := os.Truncate(filepath.Join(older, commitFileName), int64(commitFileSize)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -173,28 +173,28 @@ func TestDoubtFromTheFuture(t *testing.T) {
 // TestMarkSurvivesEncoding: what a mark has is read back; a second part of another commit, or a cut
 // one, is unknown, and a damaged first part is damage.
 func TestMarkSurvivesEncoding(t *testing.T) {
-	c := markContent{7, lostReads{"corp": {{"dc1", start, 20}, {"", start, 1 << 40}}, "new": {}}}
+	c := committed{7, lostReads{"corp": {{"dc1", start, 20}, {"", start, 1 << 40}}, "new": {}}}
 	b := c.encode()
-	got, err := decodeMark(b)
+	got, err := decodeCommitted(b)
 	if err != nil || got.commit != 7 || len(got.reads) != 2 || !slices.Equal(got.reads["corp"], c.reads["corp"]) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	c.commit = 8
 	for n := range b {
-		got, err := decodeMark(append(c.encode()[:min(n, markSize):markSize], b[min(n, markSize):n]...))
-		if cut := n > 0 && n < markSize; cut != (err != nil) || got.reads != nil || got.commit == 7 {
+		got, err := decodeCommitted(append(c.encode()[:min(n, commitFileSize):commitFileSize], b[min(n, commitFileSize):n]...))
+		if cut := n > 0 && n < commitFileSize; cut != (err != nil) || got.reads != nil || got.commit == 7 {
 			t.Errorf("%d bytes: %+v, %v", n, got, err)
 		}
 	}
 }
 
 func FuzzMark(f *testing.F) {
-	f.Add(markContent{7, lostReads{"corp": {{"dc1", start, 20}}}}.encode())
-	f.Add(markContent{}.encode())
+	f.Add(committed{7, lostReads{"corp": {{"dc1", start, 20}}}}.encode())
+	f.Add(committed{}.encode())
 	f.Add([]byte(nil))
 	f.Fuzz(func(t *testing.T, value []byte) {
-		if c, err := decodeMark(value); err == nil {
-			if again, err := decodeMark(c.encode()); err != nil || again.commit != c.commit {
+		if c, err := decodeCommitted(value); err == nil {
+			if again, err := decodeCommitted(c.encode()); err != nil || again.commit != c.commit {
 				t.Errorf("%+v is read back as %+v, %v", c, again, err)
 			}
 		}

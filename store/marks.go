@@ -11,7 +11,8 @@ import (
 
 // A mark on an address means that a pass did not find it, or found that its object now accepts
 // mail from internal senders only. A mark has no effect before a completed pass releases it. It
-// is either due or waits for a time; Begin makes the marks due whose time has come.
+// is either due or waits for a time; Begin makes the marks due whose time has come, unless the pass
+// settles what is held.
 //
 // The counts of due marks are updated with every change, and the h/ and w/ keys lead to the
 // objects with marks. A pass that has nothing to release reads no marks, however many are held.
@@ -50,14 +51,14 @@ func (p *Pass) Pending() (Pending, error) {
 	return pending, nil
 }
 
-// owned counts the addresses that an approval of passes up to a number would take away.
-func (p *Pass) owned(upTo uint64) (int, error) {
-	if upTo == math.MaxUint64 {
+// owned counts the addresses that are due, or of an approval those that it would take away.
+func (p *Pass) owned() (int, error) {
+	if !p.info.Approved {
 		return int(p.s.totals.Load().dirs[p.dir.record.id].due), nil
 	}
 	owned, id := 0, p.dir.record.id
 	seen := map[GUID]bool{}
-	err := p.s.newest().marked(id, markDue, p.dir.firstDue, upTo, func(guid GUID) error {
+	err := p.s.newest().marked(id, markDue, p.dir.firstDue, p.upTo, func(guid GUID) error {
 		if seen[guid] {
 			return nil
 		}
@@ -66,11 +67,27 @@ func (p *Pass) owned(upTo uint64) (int, error) {
 		if err != nil {
 			return err
 		}
-		_, gone := release(stored, p.now(), upTo, heldDomains{})
+		_, gone := release(stored, p.goes)
 		owned += len(gone)
 		return nil
 	})
 	return owned, err
+}
+
+// heldAfter reports whether a pass after the one with this number held removals.
+func (p *Pass) heldAfter(number uint64) (found bool, err error) {
+	if number == math.MaxUint64 {
+		return false, nil
+	}
+	held := func(a ownedRecord) bool { return a.gone.pass > number && p.dir.record.holds(a) }
+	err = p.s.newest().marked(p.dir.record.id, markDue, number+1, math.MaxUint64, func(guid GUID) error {
+		stored, err := p.s.object(p.dir.record.id, guid)
+		if found = slices.ContainsFunc(stored.addresses, held); err == nil && found {
+			err = errStopScan
+		}
+		return err
+	})
+	return found, ignoreStop(err)
 }
 
 // HasNewMarks reports whether a mark is due that this pass made for an address that was not
@@ -168,7 +185,7 @@ func (r reader) keysBetween(prefix, from []byte, wanted func(key []byte) bool, v
 
 // prepareMarks prepares the marks for a pass. It clears the marks of passes after the last
 // committed one, limits every wait to the lag from now, and makes the marks due whose time has
-// come.
+// come. A pass that settles what is held does neither of the last two.
 func (p *Pass) prepareMarks() error {
 	id := p.dir.record.id
 	counts := p.s.totals.Load().dirs[id]
@@ -183,26 +200,30 @@ func (p *Pass) prepareMarks() error {
 			return err
 		}
 	}
-	latest := p.latest()
-	if counts.waiting > 0 {
+	latest, ripens := p.latest(), counts.waiting > 0 && !p.from.settlesHeld
+	if ripens {
 		if err := p.waiting(latest, collect); err != nil {
 			return err
 		}
 	}
 	err := p.changeMarks(found, func(stored objectRecord) objectRecord {
-		return makeDue(unmark(stored, last, latest), p.now())
+		next := unmark(stored, last, latest)
+		if ripens {
+			next = makeDue(next, p.now())
+		}
+		return next
 	})
-	if err == nil && counts.waiting > 0 {
+	if err == nil && ripens {
 		p.dir.firstWaiting = p.now()
 	}
 	return err
 }
 
 // makeDueAtStart makes the marks due whose time had come when the pass began. Begin does that
-// for every pass, but an earlier version decided passes without it and judged the marks by their
-// time.
+// for every pass that judges, but an earlier version decided passes without it and judged the marks
+// by their time.
 func (p *Pass) makeDueAtStart() error {
-	if p.s.totals.Load().dirs[p.dir.record.id].waiting == 0 {
+	if p.info.Approved || p.s.totals.Load().dirs[p.dir.record.id].waiting == 0 {
 		return nil
 	}
 	var found []GUID
@@ -212,8 +233,7 @@ func (p *Pass) makeDueAtStart() error {
 	return p.changeMarks(found, func(stored objectRecord) objectRecord { return makeDue(stored, p.now()) })
 }
 
-// latest returns the time until which a mark may wait. Zero means no limit: an approval has
-// none.
+// latest returns the time until which a mark may wait. Zero means no limit.
 func (p *Pass) latest() time.Time {
 	if p.lag <= 0 {
 		return time.Time{}
@@ -272,17 +292,33 @@ func makeDue(r objectRecord, now time.Time) objectRecord {
 	return r
 }
 
-// clearMarks clears all marks of the directory.
-func (p *Pass) clearMarks() error {
-	found, err := p.s.newest().markedObjects(p.dir.record.id)
+// clearHeld clears the marks that are held. It returns how many objects had some.
+func (p *Pass) clearHeld() (objects int, err error) {
+	var found []GUID
+	err = p.s.newest().marked(p.dir.record.id, markDue, p.dir.firstDue, math.MaxUint64, func(guid GUID) error {
+		found = append(found, guid)
+		return nil
+	})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	err = p.changeMarks(found, func(stored objectRecord) objectRecord { return unmark(stored, 0, time.Time{}) })
+	err = p.changeMarks(found, func(stored objectRecord) objectRecord {
+		if !slices.ContainsFunc(stored.addresses, p.dir.record.holds) {
+			return stored
+		}
+		objects++
+		stored.addresses = slices.Clone(stored.addresses)
+		for i, a := range stored.addresses {
+			if p.dir.record.holds(a) {
+				stored.addresses[i] = a.unmarked()
+			}
+		}
+		return stored
+	})
 	if err == nil {
 		p.noteNoneDue()
 	}
-	return err
+	return objects, err
 }
 
 // clearOtherRules clears the marks that were made under other rules than those of the pass. It is

@@ -53,9 +53,9 @@ func TestOlderState(t *testing.T) {
 	s = open(t, c)
 	pass(t, s, "corp", Incremental, start.Add(time.Minute), "", object(t, 2, "b@x.test"))
 	s.Close()
-	mark, err := os.ReadFile(filepath.Join(c.Dir, markFile))
+	mark, err := os.ReadFile(filepath.Join(c.Dir, commitFileName))
 	if err == nil {
-		err = os.WriteFile(filepath.Join(older, markFile), mark, 0o600)
+		err = os.WriteFile(filepath.Join(older, commitFileName), mark, 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)

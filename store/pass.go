@@ -37,9 +37,15 @@ type Origin struct {
 	// reads the database of the cursor under the same rules. Aborting it does not require
 	// another full pass.
 	IncrementalPossible bool
+	// ClockSet tells whether the local clock, or that of the controller, was set since a cursor was stored. It returns
+	// the cursor to store in its place, or nil if neither was set. A nil function means that nothing is known of it.
+	ClockSet func(cursor []byte) []byte
 	// Visible reports whether the pass can see an object with this name. Sweep ignores the
 	// others. Nil means that it can see all.
 	Visible func(dn string) bool
+	// settlesHeld means that the pass only approves or discards what is held. It judges nothing, so
+	// it ends no wait.
+	settlesHeld bool
 }
 
 // Pass is one run over a directory: Apply what was read, Sweep after a full read, then Commit,
@@ -58,12 +64,14 @@ type Pass struct {
 	fullPassOnAbort bool      // if it is aborted after a write, a full pass is required
 	visible         func(string) bool
 	seen            map[GUID]bool // full pass: objects that the sweep leaves
-	upTo            uint64        // approval: marks of later passes stay
+	upTo            uint64        // approval: marks of later passes stay; see goes
 	laterHold       string        // approval: why marks of later passes are held; empty means that there are none
 	held            heldDomains   // Commit: their removals are held, all others released
+	holdEmpty       bool          // Commit: see Outcome; false if removals are released, so a redo record lacks it
 	seq             uint32        // next journal row
 	closed          bool
-	redone          bool // completed after an interruption: it reads nothing now
+	redone          bool   // completed after an interruption: it reads nothing now
+	begun           []byte // see Begun; nil means that there is nothing to write
 
 	unsettled map[GUID]bool // full pass: objects that changed after it began to read
 	unseen    *[]GUID       // full pass: stored objects that Apply had not got at the first call of Unseen
@@ -82,7 +90,8 @@ type Changes struct {
 }
 
 // Begin opens a pass. It gives a new directory its id, completes a pass that was decided and
-// could not be completed, and clears the marks that an aborted pass left.
+// could not be completed, begins all waits anew if the clock was set, and clears the marks that an
+// aborted pass left.
 func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	if err := s.rebuildIfDamaged(); err != nil {
 		return nil, err
@@ -107,6 +116,9 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	s.state.Unlock()
 	err = s.finishDecidedPass(d, p.now())
 	p.first = kind == Full && d.record.full.Number == 0
+	if err == nil {
+		err = p.checkClock()
+	}
 	if err == nil {
 		err = p.setOrigin(origin)
 	}
@@ -339,10 +351,27 @@ func (p *Pass) claimNumber(t *tx, u *unit) {
 	if t.s.totals.Load().nextPass <= p.info.Number && t.delta.nextPass <= p.info.Number {
 		u.delta.nextPass = p.info.Number + 1
 	}
-	if t.fullPassOf != p {
+	if t.claimedBy != p {
 		p.requireFullPass(u)
-		u.fullPassOf = p
+		p.writeBegun(u)
+		u.claimedBy = p
 	}
+}
+
+// Begun replaces the cursor with the next change that the pass writes by Apply. Both are in one
+// transaction, so a pass that does not end cannot leave changes without the new cursor, which says where
+// they came from. It must continue where the old one did.
+func (p *Pass) Begun(cursor []byte) { p.begun = cursor }
+
+// writeBegun adds to a unit the cursor of Begun, if it was not written yet.
+func (p *Pass) writeBegun(u *unit) {
+	if p.begun == nil {
+		return
+	}
+	cursor := p.dir.cursor
+	cursor.cursor = p.begun
+	u.set(dirKey(prefixCursor, p.dir.record.id), cursor.encode())
+	u.afterCommit(func() { p.dir.cursor, p.begun = cursor, nil })
 }
 
 // requireFullPass makes a full pass required until one completes, if this one is aborted. It is

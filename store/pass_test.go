@@ -102,6 +102,63 @@ func TestBrokenFullPassIsRequired(t *testing.T) {
 	want("")
 }
 
+// TestBegunCursor: the cursor of Begun is stored with the first change of the pass, and not without one. Nothing
+// but the cursor changes, also over a restart, and for a directory that no pass has committed.
+func TestBegunCursor(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		committed bool
+	}{{"after a commit", true}, {"before the first commit", false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := open(t, Config{Dir: t.TempDir()})
+			before := ""
+			if tt.committed {
+				pass(t, s, "corp", Full, start, "committed", object(t, 1, "a@x.test"))
+				before = string(s.Directory("corp").Cursor)
+			}
+			begun := func(kind Kind, cursor string, list ...Object) {
+				t.Helper()
+				p, err := s.Begin("corp", kind, Origin{Controller: "dc1.corp.example", Started: start.Add(time.Hour)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer p.Abort()
+				p.Begun([]byte(cursor))
+				for _, o := range list {
+					if _, err := p.Apply([]Object{o}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			want := func(cursor string) {
+				t.Helper()
+				for range 2 {
+					d := s.Directory("corp")
+					if string(d.Cursor) != cursor || (d.LastFull.Number != 0) != tt.committed {
+						t.Fatalf("cursor %q, last full pass %d; want %q", d.Cursor, d.LastFull.Number, cursor)
+					}
+					s = reopen(t, s)
+				}
+			}
+			begun(Incremental, "nothing was written")
+			want(before)
+			if tt.committed {
+				begun(Full, "no change", object(t, 1, "a@x.test"))
+				want(before)
+			}
+			begun(Full, "one", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
+			want("one")
+			begun(Incremental, "two", object(t, 1, "a@x.test"), object(t, 3, "c@x.test"))
+			want("two")
+			pass(t, s, "corp", Full, start.Add(2*time.Hour), "", object(t, 1, "a@x.test"))
+			tt.committed = true
+			if got := string(s.Directory("corp").Cursor); got == "two" {
+				t.Error("a commit did not replace it")
+			}
+		})
+	}
+}
+
 // TestLastGoodIsTheNewestPass: not the one with the latest time, because the clock may have been
 // set back since.
 func TestLastGoodIsTheNewestPass(t *testing.T) {

@@ -39,8 +39,8 @@ func (s *Store) rebuildIfDamaged() error {
 	if !s.damaged.Load() || !s.config.Rebuild {
 		return nil
 	}
-	// After a failed commit Badger may be unable to read what is sound on the disk.
-	if s.reopenDue.Load() && s.gate.Load() == nil {
+	// After a failed commit Badger may be unable to read what is sound on the disk, also if it did not close then.
+	if s.reopenDue.Load() && (s.gate.Load() == nil || s.unsettled.Load()) {
 		if err := s.prepareWrite(); !errors.Is(err, ErrDamaged) {
 			return err
 		}

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"rcpt-milter/internal/clock"
 )
 
 // The number of rows of each kind in the record of an hour. An hour takes about 50 KB at most,
@@ -163,7 +165,7 @@ func (s *Store) RefusalsSince(since time.Time) (*Refusals, error) {
 	for _, t := range []*Tally{sum.Addresses, sum.Domains, sum.Networks} {
 		t.size *= sumFactor
 	}
-	until := refusalsKey(s.config.Now().Add(clockSlack))
+	until := refusalsKey(s.config.Now().Add(clock.StoredSlack))
 	keys, err := s.refusalKeys(func(key []byte) bool {
 		return bytes.Compare(key, refusalsKey(since)) >= 0 && bytes.Compare(key, until) <= 0
 	})

@@ -14,7 +14,8 @@ import (
 //   - A commit failed. Badger may have it in memory and not on disk, or the reverse, and may be
 //     unable to take another one. Reopening reads everything again, before the next write.
 //     Running passes end at their next write.
-//   - It was opened below Config.MinFree, so it cannot be written, and there is space again.
+//   - It was opened below Config.MinFree or on a read-only file system, so it cannot be written,
+//     and now it can.
 //   - It is damaged: the files are set aside, and a new store begins. That happens when a pass
 //     begins, because then there is a directory to read from. Until then the damaged store
 //     answers what it can.
@@ -24,7 +25,7 @@ import (
 // errReopening is the error of reads while the store is reopened.
 var errReopening = errors.New("it is opened again")
 
-// errOlderFormat is the reason why a store with too little space is not opened at all.
+// errOlderFormat is the reason why a store that cannot be written is not opened at all.
 var errOlderFormat = errors.New("its format is older, so it has to be converted first")
 
 // readersPatience is how long reopening waits for commands that read the store. Meanwhile nothing
@@ -49,7 +50,7 @@ func (s *Store) openFirst(ctx context.Context) error {
 	if err == nil || !s.config.KeepAnswering || s.older || errors.Is(err, errOlderFormat) {
 		return err // reopening does not convert a store
 	}
-	if !errors.Is(err, ErrNoSpace) && !(errors.Is(err, ErrDamaged) && s.config.Rebuild) {
+	if !isObstacle(err) && !(errors.Is(err, ErrDamaged) && s.config.Rebuild) {
 		return err
 	}
 	s.config.Log.Error("store not opened; recipients are deferred", "error", err)
@@ -73,45 +74,52 @@ func (s *Store) openComplete(ctx context.Context) error {
 	if err == nil && s.readOnly == s.config.ReadOnly { // otherwise the next pass completes it
 		err = s.finishDecidedPasses()
 	}
-	if err == nil || s.config.KeepAnswering && errors.Is(err, ErrNoSpace) && !s.older {
+	if err == nil || s.config.KeepAnswering && isObstacle(err) && !s.older {
 		return nil
 	}
-	s.mark.close()
+	s.commitFile.close()
 	db := s.db
-	s.mark, s.db = nil, nil
+	s.commitFile, s.db = nil, nil
 	return errors.Join(err, db.Close())
 }
 
-// openFiles opens Badger and reads what the store keeps in memory. With too little space it
+// openFiles opens Badger and reads what the store keeps in memory. If it cannot be written, it
 // opens a store read-only that is to keep answering.
 func (s *Store) openFiles(ctx context.Context) (err error) {
 	config := s.config
-	short := s.checkSpace()
-	if short != nil && (!config.KeepAnswering || !errors.Is(short, ErrNoSpace)) {
-		return short
+	obstacle := s.writeObstacle()
+	if obstacle != nil && (!config.KeepAnswering || !isObstacle(obstacle)) {
+		return obstacle
 	}
-	if short != nil {
-		config.ReadOnly, config.trim = true, true
+	if obstacle != nil {
+		config.ReadOnly, config.trim = true, errors.Is(obstacle, ErrNoSpace)
 		if prepareDir(withMustExist(config)) != nil {
-			return short // nothing to answer from
+			return obstacle // nothing to answer from
 		}
 	}
 	config.sums = &tableSums{by: map[string]uint32{}}
 	next := &Store{config: s.config, readOnly: config.ReadOnly}
 	next.config.sums = config.sums
 	if next.db, err = openLocked(ctx, config); err != nil {
+		if obstacle != nil && errors.Is(err, ErrUnclean) {
+			err = fmt.Errorf("%w; until then it cannot be read, because its last process did not close it", obstacle)
+		}
 		return err
 	}
-	if err = next.readMemory(); err == nil && short != nil && next.older {
-		err = fmt.Errorf("%w (%w)", short, errOlderFormat)
+	if err = next.readMemory(); err == nil && obstacle != nil && next.older {
+		err = fmt.Errorf("%w (%w)", obstacle, errOlderFormat)
 	}
 	if err != nil {
-		next.mark.close()
+		next.commitFile.close()
 		return errors.Join(err, next.db.Close())
 	}
 	s.adopt(next)
-	if short != nil {
-		s.config.Log.Error("too little disk space; the index answers and is not updated", "error", short)
+	if obstacle != nil {
+		what := "too little disk space; the index answers and is not updated"
+		if errors.Is(obstacle, ErrNotWritable) {
+			what = "file system not writable; the index answers and is not updated"
+		}
+		s.config.Log.Error(what, "error", obstacle)
 		s.reopenDue.Store(true)
 	}
 	return nil
@@ -119,13 +127,13 @@ func (s *Store) openFiles(ctx context.Context) (err error) {
 
 // readMemory reads what a store that was just opened keeps in memory.
 func (s *Store) readMemory() (err error) {
-	var mark markContent
+	var last committed
 	if !s.config.ReadOnly {
-		if s.mark, mark, err = openMark(s.config.Dir, s.readOnly); err != nil {
+		if s.commitFile, last, err = openCommitFile(s.config.Dir, s.readOnly); err != nil {
 			return openError(s.config.Dir, err)
 		}
 	}
-	return s.load(mark)
+	return s.load(last)
 }
 
 // adopt takes over what was opened. No reader, writer or pass may be running.
@@ -133,7 +141,7 @@ func (s *Store) adopt(next *Store) {
 	if next.writer.ts < s.writer.ts || next.inDoubt.Load() != nil {
 		s.epoch.Add(1) // what mirrors remember of their directories holds no longer
 	}
-	s.config.sums, s.db, s.census, s.mark = next.config.sums, next.db, next.census, next.mark
+	s.config.sums, s.db, s.census, s.commitFile = next.config.sums, next.db, next.census, next.commitFile
 	s.older, s.readOnly = next.older, next.readOnly
 	s.writer.ts, s.writer.newDoubt = next.writer.ts, next.writer.newDoubt
 	s.totals.Store(next.totals.Load())
@@ -176,7 +184,7 @@ func (s *Store) prepareWrite() error {
 	if !s.reopenDue.Load() {
 		return nil
 	}
-	if err := s.checkSpace(); err != nil {
+	if err := s.writeObstacle(); err != nil {
 		return err
 	}
 	if why := s.rebuildEnded.Load(); why != nil {
@@ -216,6 +224,7 @@ func (s *Store) reopen(between func() error) error {
 	if err == nil {
 		s.damaged.Store(false)
 		s.suspected.Store(false)
+		s.unsettled.Store(false)
 		s.reopenDue.Store(false)
 		err = s.openFiles(context.Background())
 	}
@@ -229,6 +238,7 @@ func (s *Store) reopen(between func() error) error {
 		return err
 	}
 	s.damage.Store(nil)
+	s.noFile.Store(nil)
 	s.gate.Store(nil)
 	s.config.Log.Info("store opened again", "addresses", s.totals.Load().addresses)
 	return nil
@@ -236,8 +246,8 @@ func (s *Store) reopen(between func() error) error {
 
 // closeFiles closes Badger. An error of closing does not matter: what is on disk decides.
 func (s *Store) closeFiles() error {
-	s.mark.close()
-	s.mark = nil
+	s.commitFile.close()
+	s.commitFile = nil
 	if s.db == nil && s.writer.closing == nil {
 		return nil
 	}

@@ -42,9 +42,9 @@ func TestRedonePassEndsNoDoubt(t *testing.T) {
 // restoreMark copies the mark of a store beside an older state of it.
 func restoreMark(t *testing.T, from, to string) {
 	t.Helper()
-	mark, err := os.ReadFile(filepath.Join(from, markFile))
+	mark, err := os.ReadFile(filepath.Join(from, commitFileName))
 	if err == nil {
-		err = os.WriteFile(filepath.Join(to, markFile), mark, 0o600)
+		err = os.WriteFile(filepath.Join(to, commitFileName), mark, 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)

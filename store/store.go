@@ -34,8 +34,10 @@
 //
 // # Concurrency
 //
-// All methods of a Store may run concurrently. Lookups never wait for writers. Each directory
-// has at most one open pass; writers of different directories take turns batch by batch.
+// All methods of a Store may run concurrently. A lookup never waits for a pass, or
+// for a commit to disk. It shares the lock of one shard of the census with the writer that enters
+// the keys of a commit there. Each directory has at most one open pass; writers of different
+// directories take turns batch by batch.
 //
 // # Consistency
 //
@@ -51,10 +53,22 @@
 // lookups and for writers, and ends all writing. Opening a store verifies all its files and
 // reads their keys once for the census. The census also answers for addresses that have no
 // record, and for open ones: see absence.go. What was lost without a trace in the files shows in
-// m/commit and in the mark: see mark.go. A damaged store is set aside: see reopen.go, aside.go.
+// m/commit and in the file COMMITTED: see commit_file.go. A damaged store is set aside: see reopen.go, aside.go.
+//
+// # Reading order
+//
+//  1. keys.go, record.go, directory.go: what is stored.
+//  2. lookup.go: the answer to a RCPT.
+//  3. pass.go, diff.go, marks.go: a pass writes additions and marks losses.
+//  4. commit.go, held_removals.go: it releases or holds them, and moves the cursor.
+//  5. judge.go: when a mark is due, with several controllers and directories.
+//  6. tx.go, unit.go, badger.go: one transaction.
+//  7. census.go, absence.go, verify.go, reopen.go: damage.
+//  8. outbox.go, feed.go, feed_read.go: what a hub publishes.
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,6 +79,8 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	dirfiles "rcpt-milter/internal/files" // tests have a function files
 )
 
 // Errors that a caller distinguishes. The error around them names the store and the remedy.
@@ -77,13 +93,16 @@ var (
 	ErrMissing  = errors.New("there is no store")
 	ErrUnclean  = errors.New("the store was not closed cleanly")
 	ErrReadOnly = errors.New("the store is open read-only")
+	// ErrNotWritable is about the file system, for example after an error of the disk.
+	ErrNotWritable = errors.New("its file system cannot be written")
 )
 
 // Config sets where the store is and what it may use.
 type Config struct {
 	// Dir is the directory of the store. Open creates a missing one with mode 0700.
 	Dir string
-	// MinFree is how many bytes must stay free on the file system. Below it, nothing is written
+	// MinFree is how many bytes must stay free on the file system, which also needs inodes for some
+	// files: see minFreeFiles. Below it, nothing is written
 	// and, without KeepAnswering, nothing opened: Badger writes through sparse memory maps, and a full disk would end the
 	// process without an error. Zero means no limit.
 	MinFree uint64
@@ -102,9 +121,9 @@ type Config struct {
 	// Rebuild sets a damaged store aside and begins a new one: at opening, and when the next pass
 	// begins after damage was found. Without it, a damaged store stays where it is.
 	Rebuild bool
-	// KeepAnswering makes Open return a store also if it cannot be written for lack of space, or
-	// if it was rebuilt too often. It then answers what can be read, or an error, until that has
-	// ended. See Health.
+	// KeepAnswering makes Open return a store also if it cannot be written for lack of space or
+	// on a read-only file system, or if it was rebuilt too often. It then answers what can be
+	// read, or an error, until that has ended. See Health.
 	KeepAnswering bool
 	// FreeSpace returns how many bytes may still be written below a directory, to compare with
 	// MinFree. Nil means to ask the file system.
@@ -123,6 +142,9 @@ type Config struct {
 	memTable        int64         // tests; zero means memTableSize
 	inline          int           // tests; zero means maxInline
 	afterCommit     func(n int)   // tests: called after the n-th commit of this process
+
+	touch      func(dir string) error // tests; nil means touch
+	createFile func(dir string) error // tests; nil means createFile
 	// tests: replaces (*badger.Txn).CommitAt
 	commit func(txn *badger.Txn, ts uint64) error
 	sums   *tableSums // set by Open
@@ -136,6 +158,7 @@ type Store struct {
 
 	damaged   atomic.Bool            // a record or a file is damaged: no more writes
 	suspected atomic.Bool            // damaged only because a recount differed
+	unsettled atomic.Bool            // a commit runs or has failed, so Badger may be unable to read: see catchFaults
 	judging   sync.Mutex             // damaged and suspected change together
 	closed    atomic.Bool            // no new reader may begin
 	inDoubt   atomic.Pointer[string] // why the records may be older than they were; nil means that they are not
@@ -147,16 +170,18 @@ type Store struct {
 	epoch        atomic.Uint64             // how many stores were set aside while this one was open
 	reopenDue    atomic.Bool               // before the next write: see reopen.go
 	gate         atomic.Pointer[error]     // why nothing can be read now; nil means that it can
+	notWritable  atomic.Pointer[error]     // the last result of checkWritable
+	noFile       atomic.Pointer[error]     // the last result of checkCreate
 	damage       atomic.Pointer[error]     // the first damage that was found; for Health
 	replacedAt   atomic.Pointer[time.Time] // when this process set a store aside
 	rebuildEnded atomic.Pointer[error]     // why there will be no further rebuild
 
 	// The fields below change only while no reader is running and with the writer locked.
-	older    bool        // open read-only, with an older format
-	readOnly bool        // no write is possible
-	census   *census     // nil in a store that is open read-only for good
-	mark     *commitMark // nil in a read-only store
-	views    views
+	older      bool        // open read-only, with an older format
+	readOnly   bool        // no write is possible
+	census     *census     // nil in a store that is open read-only for good
+	commitFile *commitFile // nil in a read-only store
+	views      views
 
 	totals atomic.Pointer[totals] // as of the last commit; never changed in place
 	losses lossCache              // for LostSince
@@ -223,7 +248,13 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		config.memTable = memTableSize
 	}
 	if config.FreeSpace == nil {
-		config.FreeSpace = freeSpace
+		config.FreeSpace = dirfiles.FreeSpace
+	}
+	if config.touch == nil {
+		config.touch = touch
+	}
+	if config.createFile == nil {
+		config.createFile = createFile
 	}
 	if config.commit == nil {
 		config.commit = func(txn *badger.Txn, ts uint64) error { return txn.CommitAt(ts, nil) }
@@ -285,7 +316,7 @@ func missingError(dir string, err error) error {
 }
 
 // load reads what the store keeps in memory.
-func (s *Store) load(mark markContent) error {
+func (s *Store) load(last committed) error {
 	if err := s.checkFormat(); err != nil {
 		return err
 	}
@@ -310,7 +341,7 @@ func (s *Store) load(mark markContent) error {
 		return err
 	}
 	if !s.config.ReadOnly {
-		if err := s.checkCommits(mark); err != nil {
+		if err := s.checkCommits(last); err != nil {
 			return err
 		}
 	}
@@ -335,10 +366,14 @@ func (s *Store) Close() error {
 	}
 	s.writer.Lock()
 	defer s.writer.Unlock()
-	s.mark.close()
-	s.mark = nil
+	s.commitFile.close()
+	s.commitFile = nil
 	if s.db == nil {
 		return nil
+	}
+	if err := cmp.Or(s.checkWritable(), s.checkCreate()); err != nil && !s.readOnly {
+		// Badger would try for ever to write what it has in memory. Its logs have that too.
+		return fmt.Errorf("not closed, and the next start recovers it: %w", err)
 	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("store %s: close: %w", s.config.Dir, err)
@@ -363,7 +398,11 @@ func (s *Store) beginRead() error {
 
 func (s *Store) endRead() { s.readers.Add(-1) }
 
-// checkSpace returns ErrNoSpace if less than MinFree is free.
+// minFreeFiles is how many files can still be created when the store is written. Badger has its next log and
+// the tables of a compaction to create. If it cannot create a log, it cannot read either until it is opened again.
+const minFreeFiles = 128
+
+// checkSpace returns ErrNoSpace if less than MinFree is free, or if fewer than minFreeFiles can be created.
 func (s *Store) checkSpace() error {
 	if s.config.MinFree == 0 || s.config.ReadOnly { // read-only for good
 		return nil
@@ -375,6 +414,10 @@ func (s *Store) checkSpace() error {
 	if free < s.config.MinFree {
 		return fmt.Errorf("store %s: %w: %d MiB are free, store.min_free requires %d MiB; "+
 			"free space on that file system", s.config.Dir, ErrNoSpace, free>>20, s.config.MinFree>>20)
+	}
+	if files, limited, err := dirfiles.FreeFiles(s.config.Dir); err == nil && limited && files < minFreeFiles {
+		return fmt.Errorf("store %s: %w: %d inodes are free, the store requires %d; "+
+			"remove files from that file system", s.config.Dir, ErrNoSpace, files, minFreeFiles)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ type tx struct {
 	txn        *badger.Txn
 	delta      totalsDelta
 	committed  []func()
-	fullPassOf *Pass // the pass for which it has required a full pass
+	claimedBy  *Pass // the pass that has written what goes with its first change
 	entries    int64 // entries in the transaction
 	bytes      int64 // their size: see entrySize
 	counts     int64 // entries of the changed counts
@@ -107,18 +107,21 @@ func (t *tx) flush() error {
 	t.s.writer.ts++
 	t.s.census.announce(t.ledger)
 	released := t.s.census.removeDeleted(t.ledger)
-	failed := t.s.config.commit(t.txn, t.s.writer.ts)
+	t.s.unsettled.Store(true)
+	failed := t.commit()
+	t.s.unsettled.Store(failed != nil && !errors.Is(failed, badger.ErrTxnTooBig))
 	if failed != nil {
 		failed = fmt.Errorf("store %s: commit: %w", t.s.config.Dir, failed)
 		if !errors.Is(failed, badger.ErrTxnTooBig) { // Badger has rejected that one as a whole
 			t.s.reopenDue.Store(true)
+			_, _ = t.s.checkWritable(), t.s.checkCreate() // for Health
 		}
 		if !t.tookEffect() {
 			t.s.census.restore(released)
 			return failed
 		}
 	} else {
-		t.s.mark.write(markContent{t.s.writer.ts, t.s.lastReads()})
+		t.s.commitFile.write(committed{t.s.writer.ts, t.s.lastReads()})
 	}
 	t.s.census.write(t.ledger, t.s.writer.ts)
 	t.s.census.sum = sum
@@ -131,6 +134,16 @@ func (t *tx) flush() error {
 	}
 	t.begin()
 	return failed
+}
+
+// commit commits the transaction. A panic counts as an error, so the store is opened again.
+func (t *tx) commit() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	return t.s.config.commit(t.txn, t.s.writer.ts)
 }
 
 // tookEffect reports whether a failed commit is in effect nevertheless: Badger could not write

@@ -3,11 +3,11 @@ package store
 // A unit is what must be committed together: entries, their change of the totals, and what
 // changes in memory after the commit.
 type unit struct {
-	entries    []pair // a nil value deletes the key
-	bytes      int64
-	delta      totalsDelta
-	committed  []func() // called with the state locked
-	fullPassOf *Pass    // the pass for which it requires a full pass
+	entries   []pair // a nil value deletes the key
+	bytes     int64
+	delta     totalsDelta
+	committed []func() // called with the state locked
+	claimedBy *Pass    // the pass of which it has what goes with the first change
 }
 
 func (u *unit) set(key, value []byte) {
@@ -78,8 +78,8 @@ func (t *tx) add(u *unit) error {
 	t.countBytes += bytes
 	t.delta.add(&u.delta)
 	t.committed = append(t.committed, u.committed...)
-	if u.fullPassOf != nil {
-		t.fullPassOf = u.fullPassOf
+	if u.claimedBy != nil {
+		t.claimedBy = u.claimedBy
 	}
 	for _, e := range u.entries {
 		if err := t.put(e.key, e.value); err != nil {

@@ -220,7 +220,7 @@ func checkReadable(dir string, isNew bool) error {
 		if isNew && ext != "" {
 			return fmt.Errorf("manifest: the file is missing, and there is %s", e.Name())
 		}
-		if ext == ".sst" || e.Name() == markFile {
+		if ext == ".sst" || e.Name() == commitFileName {
 			continue
 		}
 		if err := readThrough(filepath.Join(dir, e.Name())); err != nil {

@@ -16,20 +16,19 @@ import (
 	"rcpt-milter/internal/safely"
 )
 
-// maxQuestions is the number of questions of edges that are answered at once. The others get no
-// answer.
-const maxQuestions = 16
+// maxQueries limits the queries that the hub answers at once. Further queries get no answer.
+const maxQueries = 16
 
-// Questions arrive over the connection on which the hub publishes. After a flood, the hub accepts none for
-// floodPause, and the engine drops them.
+// Queries arrive on the connection that the hub publishes over. After a flood, the hub unsubscribes for
+// floodPause, and the engine drops the queries.
 const (
-	floodCost   = 5000             // of the questions within floodWithin; each costs 1, and 1 more for each KiB
+	floodCost   = 5000             // limit within floodWithin; a query costs 1, plus 1 for each KiB
 	floodWithin = time.Second      //
-	floodPause  = 10 * time.Second // in which no edge gets an answer
-	maxWaiting  = 1000             // questions that wait in this process
+	floodPause  = 10 * time.Second // pause during which no edge gets an answer
+	maxWaiting  = 1000             // queries buffered in this process
 )
 
-// answer answers questions of edges until ctx ends.
+// answer answers the queries of edges until ctx ends.
 func (p *Publisher) answer(ctx context.Context) {
 	if p.config.Find == nil {
 		return
@@ -39,7 +38,7 @@ func (p *Publisher) answer(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		p.config.Log.Warn("edges get no answers for some time", "error", err)
+		p.config.Log.Warn("not answering queries of edges for some time", "error", err)
 		timer := time.NewTimer(p.pause)
 		select {
 		case <-ctx.Done():
@@ -49,10 +48,10 @@ func (p *Publisher) answer(ctx context.Context) {
 	}
 }
 
-// errFlood means that edges ask more than a hub can answer.
-var errFlood = errors.New("an edge floods the hub with questions; find it in the log of the engine and remove it")
+// errFlood reports that edges send more queries than a hub can answer.
+var errFlood = errors.New("an edge floods the hub with queries; find it in the log of the engine and remove it")
 
-// answerUntilFlood answers questions until ctx ends or errFlood.
+// answerUntilFlood answers queries until ctx ends. After a flood it returns errFlood.
 func (p *Publisher) answerUntilFlood(ctx context.Context) error {
 	nc, _, err := p.config.Client.js(ctx)
 	if err != nil {
@@ -60,11 +59,11 @@ func (p *Publisher) answerUntilFlood(ctx context.Context) error {
 	}
 	flooded := make(chan struct{})
 	seen := flood{limit: floodCost, within: floodWithin, over: sync.OnceFunc(func() { close(flooded) })}
-	free := make(chan struct{}, maxQuestions)
+	free := make(chan struct{}, maxQueries)
 	sub, err := nc.QueueSubscribe(findSubject(p.config.Directory), "hub", func(m *nats.Msg) {
 		seen.add(time.Now(), 1+len(m.Data)>>10)
 		if !strings.HasPrefix(m.Reply, "_INBOX.") {
-			return // a hub must not answer into a stream
+			return // a reply subject elsewhere could write to a stream
 		}
 		select {
 		case free <- struct{}{}:
@@ -72,7 +71,7 @@ func (p *Publisher) answerUntilFlood(ctx context.Context) error {
 				defer func() { <-free }()
 				p.reply(ctx, m)
 			}()
-		default: // too many questions: without an answer, the edge cannot tell
+		default: // overloaded: the edge times out and cannot tell
 		}
 	})
 	if err != nil {
@@ -90,14 +89,14 @@ func (p *Publisher) answerUntilFlood(ctx context.Context) error {
 	}
 }
 
-// flood notices when something costs too much in a short time. It belongs to one goroutine.
+// flood calls over when the costs within a short interval exceed the limit. It is for one goroutine only.
 type flood struct {
 	limit  int
 	within time.Duration
 	over   func()
 
-	since time.Time // begin of the present interval
-	cost  int       // in it
+	since time.Time // start of the current interval
+	cost  int       // sum of the costs in the current interval
 }
 
 func (f *flood) add(now time.Time, cost int) {
@@ -109,12 +108,12 @@ func (f *flood) add(now time.Time, cost int) {
 	}
 }
 
-// reply answers one question.
+// reply answers one query.
 func (p *Publisher) reply(ctx context.Context, m *nats.Msg) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	var got answer
-	err := safely.Do(p.config.Log, "question of an edge", func() (err error) {
+	err := safely.Do(p.config.Log, "query of an edge", func() (err error) {
 		got, err = p.find(ctx, m.Data)
 		return err
 	})
@@ -122,13 +121,13 @@ func (p *Publisher) reply(ctx context.Context, m *nats.Msg) {
 		got = answer{Error: printable(err.Error(), maxError)}
 	}
 	if data, err := json.Marshal(got); err == nil {
-		_ = m.Respond(data) // an edge without an answer knows that it has none
+		_ = m.Respond(data) // an edge without an answer cannot tell
 	}
 }
 
-// find finds the answer to a question.
+// find answers one query.
 func (p *Publisher) find(ctx context.Context, data []byte) (got answer, err error) {
-	var q question
+	var q query
 	if err := decode(data, &q); err != nil {
 		return got, err
 	}
@@ -140,10 +139,10 @@ func (p *Publisher) find(ctx context.Context, data []byte) (got answer, err erro
 	return got, err
 }
 
-// maxError limits the bytes of an error that travels.
+// maxError limits an error text sent to an edge, in bytes.
 const maxError = 500
 
-// printable returns text that validText accepts, of at most limit bytes.
+// printable returns text in a form that validText accepts, cut to limit bytes.
 func printable(text string, limit int) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

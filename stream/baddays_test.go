@@ -34,7 +34,7 @@ func newTrio(t *testing.T) *trio {
 	return w
 }
 
-// keeps fails if the edge forgot one of the people.
+// keeps fails if the edge has forgotten an address of the domain's people.
 func (w *trio) keeps() {
 	w.t.Helper()
 	for i := range 20 {
@@ -44,7 +44,7 @@ func (w *trio) keeps() {
 	}
 }
 
-// still shows that changes arrive, and that nothing was lost.
+// still verifies that changes still arrive, and that the edge has lost nothing.
 func (w *trio) still(name string) {
 	w.t.Helper()
 	w.domain.add(name, name+"@corp.example")
@@ -118,8 +118,8 @@ func TestStreamIsPurged(t *testing.T) {
 	}
 }
 
-// TestEngineIsRestored restores an old backup: what the hub published since is missing, and a hub that
-// is down cannot repair it.
+// TestEngineIsRestored restores an old backup of the engine while the hub is down. The stream then lacks what
+// the hub published later, and the hub cannot repair it.
 func TestEngineIsRestored(t *testing.T) {
 	w := newTrio(t)
 	w.engine.stop()
@@ -157,8 +157,8 @@ func TestHubIsReinstalled(t *testing.T) {
 	w.still("new")
 }
 
-// TestHubShowsNothing gives a reinstalled hub an account that sees one person. The guard of the edge
-// holds what would be removed.
+// TestHubShowsNothing reinstalls a hub with an account that sees only one person. The guard of the edge holds
+// the removals.
 func TestHubShowsNothing(t *testing.T) {
 	w := newTrio(t)
 	w.hub.stop()
@@ -189,7 +189,7 @@ func TestHubIsRestored(t *testing.T) {
 	}
 }
 
-// TestTombstonesAreGone keeps an edge down until no tombstone is left.
+// TestTombstonesAreGone keeps an edge down until all tombstones have expired.
 func TestTombstonesAreGone(t *testing.T) {
 	w := newTrio(t)
 	gone := w.domain.add("gone", "gone@corp.example")
@@ -217,8 +217,8 @@ func TestTombstonesAreGone(t *testing.T) {
 	equal(t, w.hub, w.edge)
 }
 
-// TestTwoHubs has two hubs at controllers of which one lags. What the other hub published stays, and a
-// hub that lost its lease cannot publish.
+// TestTwoHubs runs two hubs at two controllers, one of which lags. What the other hub published stays in the
+// stream, and a hub that has lost its lease cannot publish.
 func TestTwoHubs(t *testing.T) {
 	w := newTrio(t)
 	lagging := w.domain.d.NewReplica("dc2", 50000)
@@ -226,7 +226,7 @@ func TestTwoHubs(t *testing.T) {
 	second := &domain{t: t, d: lagging, server: adsim.StartTest(t, lagging, adsim.ServerConfig{})}
 	other := newHub(t, "other", second, w.engine.client("other")).start()
 	eventually(t, "other hub stands by", func() bool { return other.publisher.Status().Holder == "hub" })
-	w.domain.add("fresh", "fresh@corp.example") // not replicated
+	w.domain.add("fresh", "fresh@corp.example") // not replicated to the other controller
 	eventually(t, "edge has it", func() bool { return w.edge.has("fresh@corp.example") })
 	generation := w.edge.client.Hub("corp").Generation
 	w.hub.stop()
@@ -251,7 +251,7 @@ func TestTwoHubs(t *testing.T) {
 	w.keeps()
 }
 
-// TestOldHubIsFenced publishes with an expectation that is not true any more.
+// TestOldHubIsFenced publishes a message that expects an outdated sequence.
 func TestOldHubIsFenced(t *testing.T) {
 	w := newTrio(t)
 	_, js, err := w.hub.client.js(t.Context())
@@ -265,7 +265,7 @@ func TestOldHubIsFenced(t *testing.T) {
 	}
 }
 
-// TestHostilePayloads writes in the stream what no hub writes.
+// TestHostilePayloads writes messages to the stream that no hub writes.
 func TestHostilePayloads(t *testing.T) {
 	w := newTrio(t)
 	w.hub.stop()
@@ -313,13 +313,13 @@ func TestHostilePayloads(t *testing.T) {
 	w.still("repaired")
 }
 
-// republishState publishes the newest state once more, after what came since.
+// republishState publishes the newest state again, after later messages.
 func republishState(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
 	republish(t, js, func(*state) {})
 }
 
-// republish publishes the newest state with changes.
+// republish publishes a modified copy of the newest state.
 func republish(t *testing.T, js jetstream.JetStream, change func(*state)) {
 	t.Helper()
 	s, err := js.Stream(t.Context(), streamName("corp"))
@@ -349,7 +349,7 @@ func republish(t *testing.T, js jetstream.JetStream, change func(*state)) {
 	}
 }
 
-// TestTombstonesForAll removes all objects. The guard of the edge holds the removals.
+// TestTombstonesForAll publishes tombstones for all objects. The guard of the edge holds the removals.
 func TestTombstonesForAll(t *testing.T) {
 	w := newTrio(t)
 	w.hub.stop()
@@ -375,7 +375,7 @@ func TestTombstonesForAll(t *testing.T) {
 	eventually(t, "nothing is held", func() bool { return w.edge.mirror.Status().HoldReason == "" })
 }
 
-// TestLaterStates shows states of a later version, and then one of this version again.
+// TestLaterStates publishes states of a later version, and then one of this version again.
 func TestLaterStates(t *testing.T) {
 	w := newTrio(t)
 	w.hub.stop()
@@ -392,14 +392,16 @@ func TestLaterStates(t *testing.T) {
 	w.still("new")
 }
 
-// TestHubStopsWithinAPass publishes an address and a removal without a state. They do not count before
-// the next state, and what does not come from the hub never counts.
+// TestHubStopsWithinAPass publishes an address and a removal without a state. They have no effect before the
+// next state. Messages that are not from the hub never have an effect.
 func TestHubStopsWithinAPass(t *testing.T) {
 	w := newTrio(t)
 	gone := w.domain.add("gone", "gone@corp.example")
 	eventually(t, "edge has it", func() bool { return w.edge.has("gone@corp.example") })
 	equal(t, w.hub, w.edge)
 	w.hub.stop()
+	// A state that the edge has not read yet could not end a pass once there are messages after it.
+	eventually(t, "the edge has read the last state", func() bool { return (<-w.edge.mirror.Sync(false)).Err == nil })
 	js, before := w.engine.admin(), w.edge.digest()
 	for guid, data := range map[store.GUID]string{
 		store.GUID(gone): `{"v":1}`,
@@ -412,7 +414,7 @@ func TestHubStopsWithinAPass(t *testing.T) {
 	for _, full := range []bool{false, true} {
 		r := <-w.edge.mirror.Sync(full)
 		for !full && errors.Is(r.Err, context.DeadlineExceeded) && t.Context().Err() == nil {
-			r = <-w.edge.mirror.Sync(full) // the machine is slow
+			r = <-w.edge.mirror.Sync(full) // retry: the machine may be slow
 		}
 		if full != (r.Err != nil) {
 			t.Errorf("full %t: error %v; only a full pass reads what has no end", full, r.Err)
@@ -421,12 +423,12 @@ func TestHubStopsWithinAPass(t *testing.T) {
 			t.Errorf("full %t: the edge has %+v, want %+v", full, got, before)
 		}
 	}
-	republishState(t, js) // the same messages count once a state follows
+	republishState(t, js) // a state makes the same messages effective
 	eventually(t, "edge follows", func() bool { return !w.edge.has("gone@corp.example") })
 	if !w.edge.has("half@corp.example") {
 		t.Error("the edge lacks an address of a whole pass")
 	}
-	w.hub.publish.Lag = time.Millisecond // no other hub knew half@corp.example
+	w.hub.publish.Lag = time.Millisecond // no other hub knows half@corp.example
 	w.hub.start()
 	w.still("new")
 	if !w.edge.has("gone@corp.example") {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -19,67 +20,70 @@ import (
 	"rcpt-milter/internal/safely"
 )
 
-// Config configures the connection to an engine: a NATS server with JetStream.
+// Config configures a connection to an engine, which is a NATS server with JetStream.
 type Config struct {
-	URLs            []string                   // tls://host:port or nats://host:port; empty with InProcess
-	CredentialsFile string                     // nkey seed or NATS credentials; read at each connection; empty: none
-	TLS             *tls.Config                // nil: no TLS, for an engine in this process or on loopback
-	InProcess       nats.InProcessConnProvider // an engine in this process; nil: dial URLs
-	Name            string                     // of this host, as in Permissions and as shown at the hub
-	Log             *slog.Logger               // required
-	// Connected is called after each connection, in a goroutine of the connection; it must return soon.
-	// Nil means no call.
+	URLs            []string // tls://host:port or nats://host:port; empty if InProcess is set
+	CredentialsFile string   // nkey seed or NATS credentials, read at each connection; empty means none
+	// TLS returns the TLS configuration. It is called for each attempt to connect, because files that it reads may
+	// have changed. Nil means no TLS, for an engine in this process or on loopback.
+	TLS       func() (*tls.Config, error)
+	InProcess nats.InProcessConnProvider // connects to an engine in this process; nil means to dial URLs
+	Name      string                     // name of this host, as passed to Permissions and shown at the hub
+	Log       *slog.Logger               // required
+	// Connected is called after each connection, in a goroutine of the NATS library. It must return quickly. Nil
+	// means no callback.
 	Connected func()
 }
 
-// Delays of reconnection. The random part keeps many edges from returning at the same moment.
+// Delays between attempts to reconnect. The jitter spreads the reconnections of many edges.
 const (
 	reconnectWait   = time.Second
 	reconnectJitter = time.Second
 	connectTimeout  = 4 * time.Second
 )
 
-// Client is a connection to an engine that renews itself. All methods may be called concurrently. The
-// NATS library holds its lock while it dials, so its methods are never called under that of a Client.
+// Client is a connection to an engine. It reconnects by itself. All methods are safe for concurrent use. The
+// NATS library dials with its lock held, so a Client never calls the library while it holds its own lock.
 type Client struct {
 	config Config
-	stop   context.CancelFunc // ends dialling
-	ended  context.Context    // ends with stop
+	stop   context.CancelFunc // stops dialing
+	ended  context.Context    // done after stop
 
-	mu      sync.Mutex // guards all below
-	current *attempt   // nil: none yet, or the last one failed
+	mu      sync.Mutex // guards the fields below
+	current *attempt   // nil if there was no attempt yet, or if the last one failed
 	closed  bool
-	leaving bool // the next loss of the connection is its end
+	leaving bool // do not reconnect after the next loss of the connection
 	status  ClientStatus
 	hubs    map[string]Hub // by directory
 	lost    chan struct{}  // closed and replaced when the connection is lost
 	back    chan struct{}  // closed and replaced when there is a connection
 
-	reports map[string]reported // of this edge, by subject
+	reports map[string]reported // last reports of this edge, by subject
 }
 
-// attempt is a connection of the NATS library, which connects again by itself.
+// attempt is a connection of the NATS library, which reconnects by itself.
 type attempt struct {
 	file   string        // CredentialsFile
 	secret []byte        // content of file
-	result sync.Once     // closes tried
-	tried  chan struct{} // closed when the engine was reached, or could not be
-	made   chan struct{} // closed when nc and err are set
+	tls    *tls.Config   // nil means no TLS
+	result sync.Once     // guards the close of tried
+	tried  chan struct{} // closed after the first attempt to reach the engine, successful or not
+	made   chan struct{} // closed once nc and err are set
 
 	nc  *nats.Conn
-	err error // of the options; an engine that cannot be reached is none
+	err error // invalid options; failing to reach the engine is not an error here
 }
 
-// ClientStatus is the present state of a Client.
+// ClientStatus is the current state of a Client.
 type ClientStatus struct {
 	Connected bool
-	Server    string    // URL of the connected server; empty if there is none
-	Since     time.Time // of the connection, or of its loss
-	LastError error     // why there is no connection, or the last error of one; nil: none
+	Server    string    // URL of the connected server; empty if disconnected
+	Since     time.Time // time of the connection, or of its loss
+	LastError error     // why there is no connection, or the last error of the connection; nil means no error
 }
 
-// Connect returns a client that connects and reconnects by itself until Close. It does not wait for the
-// engine. Credentials that cannot be read are no error; they are read again later.
+// Connect returns a client that connects and reconnects in the background until Close. It does not wait for the
+// engine. Unreadable credentials are not an error; the client reads them again later.
 func Connect(c Config) (*Client, error) {
 	switch {
 	case c.Name == "":
@@ -96,12 +100,12 @@ func Connect(c Config) (*Client, error) {
 	return client, nil
 }
 
-// options returns the options of a connection.
+// options returns the options of the NATS library for an attempt.
 func (c *Client) options(a *attempt) ([]nats.Option, error) {
 	all := []nats.Option{
 		nats.Name("rcpt-milter " + c.config.Name), nats.CustomInboxPrefix(inboxPrefix(c.config.Name)),
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
-		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectJitter, reconnectJitter),
+		nats.CustomReconnectDelay(func(int) time.Duration { return c.beforeReconnect(a) }),
 		nats.Timeout(connectTimeout), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings),
 		nats.SetCustomDialer(dialer{c.ended}), nats.ReconnectBufSize(-1),
 		nats.ConnectHandler(func(nc *nats.Conn) { c.connected(a, nc) }),
@@ -111,8 +115,8 @@ func (c *Client) options(a *attempt) ([]nats.Option, error) {
 		nats.ClosedHandler(func(*nats.Conn) { c.forget(a, nil) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.note(a, err) }),
 	}
-	if c.config.TLS != nil {
-		all = append(all, nats.Secure(c.config.TLS.Clone()))
+	if a.tls != nil {
+		all = append(all, nats.Secure(a.tls))
 	}
 	if c.config.InProcess != nil {
 		all = append(all, nats.InProcessServer(c.config.InProcess))
@@ -131,7 +135,8 @@ func (c *Client) options(a *attempt) ([]nats.Option, error) {
 	return append(all, seed), nil
 }
 
-// js returns the connection, which may be down, and its JetStream context. It waits like made.
+// js returns the connection and its JetStream context. The connection may be down. Like made, js waits for the
+// first attempt to connect.
 func (c *Client) js(ctx context.Context) (*nats.Conn, jetstream.JetStream, error) {
 	a, err := c.made(ctx)
 	if err != nil {
@@ -141,7 +146,7 @@ func (c *Client) js(ctx context.Context) (*nats.Conn, jetstream.JetStream, error
 	return a.nc, js, err
 }
 
-// js returns the JetStream context of a connection that was made.
+// js returns the JetStream context of an attempt. The attempt must have been made.
 func (a *attempt) js() (jetstream.JetStream, error) {
 	js, err := jetstream.New(a.nc, jetstream.WithPublishAsyncMaxPending(2*maxPending)) // more than send uses
 	if err != nil {
@@ -150,8 +155,8 @@ func (a *attempt) js() (jetstream.JetStream, error) {
 	return js, nil
 }
 
-// made returns the connection, which may be down. It waits until the first attempt to connect has ended,
-// or ctx. A credentials file that changed while the connection was down leads to a new connection.
+// made returns the connection, which may be down. It waits for the first attempt to connect, or until ctx ends.
+// If the credentials or the authorities changed while the connection was down, made starts a new connection.
 func (c *Client) made(ctx context.Context) (*attempt, error) {
 	a, err := c.attempt()
 	if err != nil {
@@ -168,35 +173,75 @@ func (c *Client) made(ctx context.Context) (*attempt, error) {
 	return a, nil
 }
 
-// attempt returns the connection with the present credentials, which it begins to make if there is none.
+// attempt returns the connection that uses the current credentials and authorities. If there is none, it starts
+// one.
 func (c *Client) attempt() (*attempt, error) {
+	if a, err := c.usable(); a != nil || err != nil {
+		return a, err
+	}
+	next, err := c.read() // without the lock, because files may be slow to read
+	if a, closed := c.usable(); a != nil || closed != nil {
+		return a, closed
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed { // meanwhile
+		return nil, errClosed
+	}
+	if err != nil {
+		c.status.LastError = err
+		return nil, unreachable("no connection to the engine", err)
+	}
+	if c.current != nil && c.current.same(next) {
+		return c.current, nil
+	}
+	old := c.current
+	c.current = next
+	go c.make(next, old)
+	return next, nil
+}
+
+// errClosed reports that the client was closed.
+var errClosed = unreachable("the connection to the engine is closed", nil)
+
+// usable returns the connection if it is up. It returns an error if the client is closed.
+func (c *Client) usable() (*attempt, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil, unreachable("the connection to the engine is closed", nil)
+		return nil, errClosed
 	}
 	if c.current != nil && c.status.Connected {
 		return c.current, nil
 	}
-	file := c.config.CredentialsFile
-	var secret []byte
-	if file != "" {
-		var err error
-		if secret, err = os.ReadFile(file); err != nil {
-			c.status.LastError = fmt.Errorf("credentials_file cannot be read: %w", err)
-			return nil, unreachable("no connection to the engine", c.status.LastError)
-		}
-	}
-	if c.current != nil && bytes.Equal(secret, c.current.secret) {
-		return c.current, nil
-	}
-	old := c.current
-	c.current = &attempt{file: file, secret: secret, tried: make(chan struct{}), made: make(chan struct{})}
-	go c.make(c.current, old)
-	return c.current, nil
+	return nil, nil
 }
 
-// make connects, and closes the connection before.
+// read returns an attempt, not made yet, with the current content of the files.
+func (c *Client) read() (a *attempt, err error) {
+	c.mu.Lock()
+	file := c.config.CredentialsFile // tests change it
+	c.mu.Unlock()
+	a = &attempt{file: file, tried: make(chan struct{}), made: make(chan struct{})}
+	if a.file != "" {
+		if a.secret, err = os.ReadFile(a.file); err != nil {
+			return nil, fmt.Errorf("credentials_file cannot be read: %w", err)
+		}
+	}
+	if c.config.TLS != nil {
+		if a.tls, err = c.config.TLS(); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// same reports whether two attempts have the same credentials and authorities.
+func (a *attempt) same(o *attempt) bool {
+	return bytes.Equal(a.secret, o.secret) && (a.tls == nil || a.tls.RootCAs.Equal(o.tls.RootCAs))
+}
+
+// make connects, and then closes the previous connection.
 func (c *Client) make(a, old *attempt) {
 	defer close(a.made)
 	options, err := c.options(a)
@@ -206,11 +251,11 @@ func (c *Client) make(a, old *attempt) {
 	if a.err = err; err != nil {
 		c.forget(a, err)
 	} else {
-		select { // the library reports in a goroutine of its own whether the engine was reached
+		select { // the library reports the result from a goroutine of its own
 		case <-a.tried:
 		case <-c.ended.Done():
 		}
-		if c.ended.Err() != nil { // Close came first
+		if c.ended.Err() != nil { // Close was called meanwhile
 			a.nc.Close()
 		}
 	}
@@ -221,7 +266,7 @@ func (c *Client) make(a, old *attempt) {
 	}
 }
 
-// forget drops an attempt that came to nothing, so the next use makes a new one.
+// forget drops a failed attempt; the next use starts a new one.
 func (c *Client) forget(a *attempt, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -233,8 +278,8 @@ func (c *Client) forget(a *attempt, err error) {
 	}
 }
 
-// unconnected returns the error of an operation without a connection. why is what ended the wait for
-// one; nil means that there was none.
+// unconnected returns the error of an operation that had no connection. why is the error that ended the wait
+// for a connection; nil means that there was no wait.
 func (c *Client) unconnected(why error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -246,12 +291,12 @@ func (c *Client) connected(a *attempt, nc *nats.Conn) {
 	callback := c.setConnected(a, server)
 	a.result.Do(func() { close(a.tried) })
 	if callback != nil {
-		// A panic in a goroutine of the library would end the daemon.
+		// Recover here: a panic in a goroutine of the library would end the daemon.
 		_ = safely.Do(c.config.Log, "connection to the engine", func() error { callback(); return nil })
 	}
 }
 
-// setConnected records a connection, and returns the callback for it; nil means none.
+// setConnected records a connection and returns the callback to run for it. Nil means no callback.
 func (c *Client) setConnected(a *attempt, server string) (callback func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -288,6 +333,19 @@ func (c *Client) failed(a *attempt, err error) {
 	a.result.Do(func() { close(a.tried) })
 }
 
+// beforeReconnect returns the delay before the next attempt to reconnect. It records why the last attempt failed
+// if that was within the handshake, such as an unknown authority: the library calls no handler then.
+func (c *Client) beforeReconnect(a *attempt) time.Duration {
+	select {
+	case <-a.made:
+		if err := a.nc.LastError(); err != nil {
+			c.note(a, err)
+		}
+	default:
+	}
+	return reconnectWait + mathrand.N(reconnectJitter)
+}
+
 func (c *Client) note(a *attempt, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -296,8 +354,8 @@ func (c *Client) note(a *attempt, err error) {
 	}
 }
 
-// Leave ends the attempts to connect, so nothing waits for one. A connection that is up stays until Close,
-// or until it is lost.
+// Leave stops connecting, so no operation waits for a connection. An established connection stays until
+// Close or until it is lost.
 func (c *Client) Leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -306,7 +364,7 @@ func (c *Client) Leave() {
 	}
 }
 
-// closeTimeout limits how long the end of a connection waits for the engine.
+// closeTimeout limits how long closing a connection waits for the engine.
 const closeTimeout = 500 * time.Millisecond
 
 // Close closes the connection.
@@ -331,8 +389,8 @@ func (c *Client) Close() {
 	})
 }
 
-// briefly calls do and waits for its end for closeTimeout at most. The library may be dialling under its
-// lock, and cannot interrupt the lookup of a host name.
+// briefly runs do and waits at most closeTimeout for it to return. The library may be dialing with its lock
+// held, and it cannot interrupt a DNS lookup.
 func briefly(do func()) {
 	ended := make(chan struct{})
 	go func() { do(); close(ended) }()
@@ -344,7 +402,7 @@ func briefly(do func()) {
 	}
 }
 
-// Status returns the present state.
+// Status returns the current state.
 func (c *Client) Status() ClientStatus {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"rcpt-milter/directory"
 )
 
-// silentURLs returns URLs of listeners that accept connections and send nothing. reached gets a value for
+// silentURLs returns URLs of listeners that accept connections and send nothing. reached receives a value for
 // each connection.
 func silentURLs(t *testing.T, n int) (urls []string, reached <-chan struct{}) {
 	t.Helper()
@@ -38,8 +38,8 @@ func silentURLs(t *testing.T, n int) (urls []string, reached <-chan struct{}) {
 	return urls, accepted
 }
 
-// TestSilentEngine: engines that accept a connection and say nothing keep no caller waiting: not the
-// status, not an operation with a deadline of its own, and not the end.
+// TestSilentEngine connects to engines that accept connections and send nothing. They must not block Status, an
+// operation with a deadline, or Close.
 func TestSilentEngine(t *testing.T) {
 	urls, reached := silentURLs(t, 3)
 	began := time.Now()
@@ -47,7 +47,7 @@ func TestSilentEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-reached // the library waits for the engine under its lock
+	<-reached // the library now waits for the engine with its lock held
 	if s := client.Status(); s.Connected {
 		t.Errorf("status %+v", s)
 	}
@@ -57,7 +57,7 @@ func TestSilentEngine(t *testing.T) {
 		t.Errorf("session: %v", err)
 	}
 	client.Leave()
-	if _, err := client.session(t.Context()); !errors.Is(err, directory.ErrUnreachable) { // it waits no longer
+	if _, err := client.session(t.Context()); !errors.Is(err, directory.ErrUnreachable) { // must not wait any more
 		t.Errorf("session after Leave: %v", err)
 	}
 	client.Close()
@@ -66,8 +66,8 @@ func TestSilentEngine(t *testing.T) {
 	}
 }
 
-// TestCredentialsChange: a credentials file that is missing or wrong at first, and is written later, leads
-// to a connection.
+// TestCredentialsChange checks that the client connects once a credentials file that was missing or wrong is
+// written.
 func TestCredentialsChange(t *testing.T) {
 	g := newGuarded(t)
 	for _, first := range []string{"", "stranger"} {

@@ -8,16 +8,17 @@ import (
 	"rcpt-milter/store"
 )
 
-// extra has the addresses of an object that are in the stream and not in the store. Another hub, which
-// follows another controller, published them. They may be newer or older than the store, so they stay
-// until every controller has the changes of that time.
+// extra holds the addresses of an object that are in the stream but not in the store. Another hub, which
+// follows another controller, published them. They may be newer or older than the store, so they stay published
+// until all controllers have replicated the changes of that time.
 type extra struct {
 	addresses []store.FeedAddress
-	alone     store.Digest // of the object in the store
-	united    store.Digest // of the object in the stream
+	alone     store.Digest // of the object as in the store
+	united    store.Digest // of the object as in the stream
 }
 
-// unite returns an object of the store with its withheld addresses, and records the digests of both.
+// unite returns an object of the store with its withheld addresses added. It records the digest of the object
+// with and without them.
 func (t *term) unite(o store.FeedObject) store.FeedObject {
 	x, ok := t.withheld[o.GUID]
 	if !ok {
@@ -35,8 +36,8 @@ func (t *term) unite(o store.FeedObject) store.FeedObject {
 	return united
 }
 
-// merge adds addresses to an object. It returns the result, and those that the object does not have or
-// has for inside senders only.
+// merge adds addresses to an object. It also returns the rest: those addresses that the object lacks, or that
+// it has as internal-only although more does not.
 func merge(o store.FeedObject, more []store.FeedAddress) (united store.FeedObject, rest []store.FeedAddress) {
 	index := make(map[address.Address]int, len(o.Addresses))
 	for i, a := range o.Addresses {
@@ -59,7 +60,7 @@ func merge(o store.FeedObject, more []store.FeedAddress) (united store.FeedObjec
 	return united, rest
 }
 
-// withWithheld returns the digest of the stream from that of the store.
+// withWithheld converts the digest of the store into the digest of the stream.
 func (t *term) withWithheld(d store.Digest) store.Digest {
 	for _, x := range t.withheld {
 		d.Unmerge(x.alone)
@@ -68,15 +69,15 @@ func (t *term) withWithheld(d store.Digest) store.Digest {
 	return d
 }
 
-// published describes the content of the stream.
+// published describes the contents of the stream.
 type published struct {
-	digests    map[store.GUID]store.Digest // of objects with an address
+	digests    map[store.GUID]store.Digest // of objects that own addresses
 	unreadable map[store.GUID]bool
-	misnamed   map[store.GUID]bool // with a name that may not travel, or without one that may
+	misnamed   map[store.GUID]bool // has a DN although names are not published, or lacks one although they are
 }
 
-// compare makes the stream equal to the store. What only the stream has stays for the lag; with a lag
-// of 0 it is removed after everything that is missing was published.
+// compare makes the stream equal to the store. Addresses that only the stream has stay published for lag. If
+// lag is 0, compare removes them after it has published everything that is missing.
 func (t *term) compare(ctx context.Context, lag time.Duration) error {
 	began := time.Now()
 	found, err := t.readPublished(ctx)
@@ -118,8 +119,8 @@ func (t *term) compare(ctx context.Context, lag time.Duration) error {
 	return nil
 }
 
-// forget returns tombstones for messages that cannot be read and have no object here, once the lag is
-// over.
+// forget handles unreadable messages of objects that the store does not have. If lag is 0, it returns
+// tombstones for them; otherwise it withholds the objects.
 func (t *term) forget(unreadable map[store.GUID]bool, lag time.Duration) (gone []store.FeedObject) {
 	for guid := range unreadable {
 		if lag == 0 {
@@ -142,7 +143,7 @@ func (t *term) inBatches(ctx context.Context, list []store.FeedObject) error {
 	return nil
 }
 
-// readPublished reads the digests of what the stream has.
+// readPublished reads the digests of the objects in the stream.
 func (t *term) readPublished(ctx context.Context) (published, error) {
 	p := published{digests: map[store.GUID]store.Digest{}, unreadable: map[store.GUID]bool{},
 		misnamed: map[store.GUID]bool{}}
@@ -166,8 +167,8 @@ func (t *term) readPublished(ctx context.Context) (published, error) {
 	return p, err
 }
 
-// differing returns the objects of the store that differ in the stream, and those that only the stream
-// has, without addresses. It removes the objects of the store from found.unreadable.
+// differing returns the objects of the store that differ from the stream. Objects that only the stream has are
+// returned without addresses. It deletes the objects of the store from found.unreadable.
 func (t *term) differing(found published) (map[store.GUID]store.FeedObject, error) {
 	differing := map[store.GUID]store.FeedObject{}
 	err := t.p.config.Store.FeedAll(t.p.config.Directory, func(o store.FeedObject) error {
@@ -186,7 +187,7 @@ func (t *term) differing(found published) (map[store.GUID]store.FeedObject, erro
 	return differing, err
 }
 
-// readObjects reads some objects of the stream.
+// readObjects reads the wanted objects from the stream.
 func (t *term) readObjects(
 	ctx context.Context, wanted map[store.GUID]store.FeedObject,
 ) (map[store.GUID]store.FeedObject, error) {
@@ -204,8 +205,8 @@ func (t *term) readObjects(
 	})
 }
 
-// eachMessage visits the objects of the stream up to the last message. While this hub holds the lease,
-// there are no more.
+// eachMessage visits the object messages of the stream up to its last message. No messages are added meanwhile,
+// because this hub holds the lease.
 func (t *term) eachMessage(ctx context.Context, visit func(store.GUID, []byte)) error {
 	v, err := t.look(ctx)
 	if err != nil || v.messages == 0 {

@@ -7,10 +7,10 @@ import (
 	"io"
 )
 
-// gzipMagic begins a compressed message. No JSON text begins with it.
+// gzipMagic starts a compressed message. JSON text never starts with it.
 var gzipMagic = []byte{0x1f, 0x8b}
 
-// compress compresses the message of a large object.
+// compress returns the message of a large object in compressed form.
 func compress(data []byte) ([]byte, error) {
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
@@ -23,7 +23,7 @@ func compress(data []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// expand returns the text of a message, compressed or not. It limits both sizes.
+// expand returns the JSON text of a message, which may be compressed. It limits the size before and after.
 func expand(data []byte) ([]byte, error) {
 	if len(data) > maxPayload {
 		return nil, fmt.Errorf("%w: it has more than %d bytes", errPayload, maxPayload)

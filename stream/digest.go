@@ -7,13 +7,13 @@ import (
 	"rcpt-milter/store"
 )
 
-// sums collects what a full read adds to a digest. An object that changes during the read comes
-// twice; the last message counts.
+// sums collects the digests of the objects that a full read returns. An object that changes during the read is
+// returned twice, and its last message counts.
 type sums struct{ list []sum }
 
 type sum struct {
 	guid   store.GUID
-	digest store.Digest // of this object alone
+	digest store.Digest // of this object only
 }
 
 func (s *sums) add(o store.FeedObject) {
@@ -22,7 +22,7 @@ func (s *sums) add(o store.FeedObject) {
 	s.list = append(s.list, sum{o.GUID, d})
 }
 
-// digest returns the digest of all objects.
+// digest returns the digest of all objects together.
 func (s *sums) digest() (all store.Digest) {
 	slices.SortStableFunc(s.list, func(a, b sum) int { return bytes.Compare(a.guid[:], b.guid[:]) })
 	for i, one := range s.list {

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// engine is an embedded NATS server that a test can stop, start and restore.
+// engine is an embedded NATS server that a test can stop, restart and restore from a backup.
 type engine struct {
 	t       *testing.T
 	dir     string
@@ -95,7 +95,7 @@ func (e *engine) client(name string, change ...func(*Config)) *Client {
 	return client
 }
 
-// admin is a connection without restrictions.
+// admin returns a connection without restrictions.
 func (e *engine) admin() jetstream.JetStream {
 	e.t.Helper()
 	_, js, err := e.client("admin").js(e.t.Context())

@@ -11,7 +11,7 @@ import (
 	"rcpt-milter/directory"
 )
 
-// errExpired means that a certificate of the engine, of its authority or of this host has expired.
+// errExpired reports an expired certificate of the engine, of its authority or of this host.
 var errExpired = errors.New("a certificate has expired")
 
 func isExpired(err error) bool {
@@ -19,10 +19,10 @@ func isExpired(err error) bool {
 	if errors.As(err, &invalid) {
 		return invalid.Reason == x509.Expired
 	}
-	return err != nil && strings.Contains(err.Error(), "tls: expired certificate") // the engine says so
+	return err != nil && strings.Contains(err.Error(), "tls: expired certificate") // the error that the engine sends
 }
 
-// advise adds the remedy to an error of the connection.
+// advise adds a remedy to a connection error.
 func advise(err error) error {
 	switch {
 	case errors.Is(err, nats.ErrNoServers):
@@ -32,13 +32,16 @@ func advise(err error) error {
 			"and `edge join`: %w", err)
 	case isExpired(err):
 		return fmt.Errorf("%w; renew it at the engine, or get a new enrolment file: %w", errExpired, err)
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return fmt.Errorf("no authority in tls.ca_file has issued the certificate of the engine; if the engine has another "+
+			"authority now, replace the file, or enrol this host again: %w", err)
 	case errors.Is(err, nats.ErrPermissionViolation):
 		return fmt.Errorf("the engine denied an operation; check the role and the directories of this host: %w", err)
 	}
 	return err
 }
 
-// kindError is an error of one of the kinds that package directory declares.
+// kindError is an error of a kind that package directory declares.
 type kindError struct {
 	kind error
 	text string

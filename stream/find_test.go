@@ -65,7 +65,7 @@ func TestEdgeAsksHub(t *testing.T) {
 	}
 }
 
-// TestFlood: a hub that gets too many questions takes none for some time, and answers again afterwards.
+// TestFlood checks that a hub stops answering for some time after too many queries, and then answers again.
 func TestFlood(t *testing.T) {
 	g := newGuarded(t)
 	p := NewPublisher(PublisherConfig{Client: g.client("hub"), Directory: "corp", Log: quiet(),

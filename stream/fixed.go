@@ -13,12 +13,12 @@ import (
 	"rcpt-milter/store"
 )
 
-// ReadBelow passes nothing: a stream has no containers.
+// ReadBelow does nothing: a stream has no containers.
 func (s *Source) ReadBelow(context.Context, directory.GUID, func([]directory.Object) error) error {
 	return nil
 }
 
-// ReadObjects passes those of some objects that the stream holds.
+// ReadObjects passes the objects with these GUIDs to page. It omits objects that the stream does not have.
 func (s *Source) ReadObjects(ctx context.Context, guids []directory.GUID, page func([]directory.Object) error) error {
 	at, _, err := s.look(ctx)
 	if err != nil {
@@ -33,7 +33,7 @@ func (s *Source) ReadObjects(ctx context.Context, guids []directory.GUID, page f
 	return page(all)
 }
 
-// objects returns those of some objects that the stream holds.
+// objects returns the objects with these GUIDs that the stream has.
 func (s *Source) objects(
 	ctx context.Context, js jetstream.JetStream, guids []directory.GUID,
 ) ([]directory.Object, error) {
@@ -57,31 +57,31 @@ func (s *Source) objects(
 	return all, nil
 }
 
-// List passes all objects of the stream.
+// List passes all objects of the stream to page.
 func (s *Source) List(ctx context.Context, page func([]directory.Object) error) error {
 	return s.Read(ctx, 0, page)
 }
 
-// ReadDeleted passes nothing: a full read is compared with the digest of the hub, so tombstones prove
-// nothing more.
+// ReadDeleted does nothing. A full read is verified against the digest of the hub, so tombstones would add no
+// proof.
 func (s *Source) ReadDeleted(context.Context, func([]directory.Object) error) error { return nil }
 
-// Exists reports true: a stream has no bases.
+// Exists returns true: a stream has no bases to check.
 func (s *Source) Exists(context.Context, string) (bool, error) { return true, nil }
 
-// A question asks the hub whether its directory has an address now.
-type question struct {
+// query asks the hub whether its directory has an address now.
+type query struct {
 	Address string `json:"address"`
 }
 
+// answer is the answer of a hub to a query.
 type answer struct {
 	Found        bool   `json:"found"`
 	InternalOnly bool   `json:"internal_only,omitempty"`
-	Error        string `json:"error,omitempty"` // there is no answer
+	Error        string `json:"error,omitempty"` // set if the hub has no answer
 }
 
-// Find asks the hub for an object that owns an address. The object that it returns has no name and
-// no GUID.
+// Find queries the hub for an object that owns an address. The returned object has no name and no GUID.
 func (s *Source) Find(ctx context.Context, a address.Address) ([]directory.Object, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
@@ -89,13 +89,13 @@ func (s *Source) Find(ctx context.Context, a address.Address) ([]directory.Objec
 	if err != nil {
 		return nil, err
 	}
-	data, err := json.Marshal(question{a.String()})
+	data, err := json.Marshal(query{a.String()})
 	if err != nil {
 		return nil, err
 	}
 	m, err := nc.RequestWithContext(ctx, findSubject(s.dir), data)
 	if err != nil {
-		return nil, explain(fmt.Errorf("asking the hub: %w", err))
+		return nil, explain(fmt.Errorf("cannot query the hub: %w", err))
 	}
 	var got answer
 	if err := decode(m.Data, &got); err != nil {

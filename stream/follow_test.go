@@ -16,7 +16,7 @@ func TestEdgeFollowsHub(t *testing.T) {
 	edge := newEdge(t, "edge", e.client("edge")).start()
 	equal(t, hub, edge)
 	if !edge.has("ceo@corp.example") || edge.has("nobody@corp.example") {
-		t.Error("the edge answers otherwise than the directory")
+		t.Error("the answers of the edge differ from the directory")
 	}
 	d.add("new", "new@corp.example")
 	eventually(t, "addition arrives", func() bool { return edge.has("new@corp.example") })
@@ -37,7 +37,7 @@ func TestEdgeFollowsHub(t *testing.T) {
 	}
 }
 
-// TestAgeIsThatOfTheHub moves clocks: what counts is how long ago the hub last read its directory.
+// TestAgeIsThatOfTheHub moves clocks. The age is the time since the hub last read its directory.
 func TestAgeIsThatOfTheHub(t *testing.T) {
 	e, d := newEngine(t, nil), newDomain(t)
 	d.fill(3)

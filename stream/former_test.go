@@ -10,8 +10,8 @@ import (
 	"rcpt-milter/mirror"
 )
 
-// former is a fleet whose engine was restored from a backup of an earlier generation, with the address
-// later@corp.example in the present one only. The hub is stopped.
+// former returns a fleet whose engine was restored from a backup of an earlier generation. Only the current
+// generation has the address later@corp.example. The hub is stopped.
 func former(t *testing.T) (w *trio, first, second directory.GUID, oldHub string) {
 	t.Helper()
 	w = newTrio(t)
@@ -36,7 +36,7 @@ func former(t *testing.T) (w *trio, first, second directory.GUID, oldHub string)
 		second = w.edge.mirror.Status().InvocationID
 		return second != first
 	})
-	if r := <-w.edge.mirror.Sync(false); r.Err != nil { // stores that the index does not differ
+	if r := <-w.edge.mirror.Sync(false); r.Err != nil { // records that the index equals the stream
 		t.Fatal(r.Err)
 	}
 	w.hub.stop()
@@ -46,7 +46,7 @@ func former(t *testing.T) (w *trio, first, second directory.GUID, oldHub string)
 	return w, first, second, oldHub
 }
 
-// holdsOff waits until the edge says that the stream is not newer than its index.
+// holdsOff waits until the edge reports that the stream is not newer than its index.
 func (w *trio) holdsOff() {
 	w.t.Helper()
 	eventually(w.t, "the edge does not follow the stream", func() bool {
@@ -54,8 +54,8 @@ func (w *trio) holdsOff() {
 	})
 }
 
-// TestBackupOfFormerGeneration restores an engine from a backup of an earlier generation while no hub runs.
-// The edge keeps its index, becomes late and stale as without an engine, and follows the next hub.
+// TestBackupOfFormerGeneration restores an engine from a backup of an earlier generation while no hub runs. The
+// edge keeps its index and becomes late and then stale, as if the engine were down. It follows the next hub.
 func TestBackupOfFormerGeneration(t *testing.T) {
 	w, _, second, _ := former(t)
 	w.holdsOff()
@@ -89,7 +89,7 @@ func TestBackupOfFormerGeneration(t *testing.T) {
 	eventually(t, "no error stays", func() bool { return w.edge.mirror.Status().LastError == nil })
 }
 
-// TestBackupOfFormerGenerationIsWanted: an operator may let the edge read the stream all the same.
+// TestBackupOfFormerGenerationIsWanted checks that an operator can make the edge read the old stream.
 func TestBackupOfFormerGenerationIsWanted(t *testing.T) {
 	w, first, _, _ := former(t)
 	w.holdsOff()
@@ -108,8 +108,8 @@ func TestBackupOfFormerGenerationIsWanted(t *testing.T) {
 	eventually(t, "the edge has what the backup lacked", func() bool { return w.edge.has("later@corp.example") })
 }
 
-// TestFormerGenerationWithItsHub restores engine and hub to an earlier generation together. The hub goes on
-// in it, so the edge follows.
+// TestFormerGenerationWithItsHub restores engine and hub to an earlier generation together. The hub continues
+// that generation, so the edge follows.
 func TestFormerGenerationWithItsHub(t *testing.T) {
 	w, first, _, oldHub := former(t)
 	w.holdsOff()
@@ -124,8 +124,8 @@ func TestFormerGenerationWithItsHub(t *testing.T) {
 	}
 }
 
-// TestOlderDirectory shows streams that the edge never followed: one whose hub read the directory long ago,
-// and one that is as recent as the index.
+// TestOlderDirectory presents streams that the edge has never followed: one whose hub read the directory long
+// ago, and one that is as recent as the index.
 func TestOlderDirectory(t *testing.T) {
 	w := newTrio(t)
 	w.hub.stop()
@@ -141,4 +141,35 @@ func TestOlderDirectory(t *testing.T) {
 		return w.edge.mirror.Status().InvocationID == directory.GUID{9}
 	})
 	w.keeps()
+}
+
+// TestSetBackIsWanted restores an earlier backup of the same generation, and an operator lets the edge read it.
+func TestSetBackIsWanted(t *testing.T) {
+	w := newTrio(t)
+	w.engine.stop()
+	old := w.engine.backup()
+	w.engine.start()
+	w.still("later")
+	w.hub.stop()
+	w.engine.stop()
+	w.engine.restore(old)
+	w.engine.start()
+	eventually(t, "the edge does not follow the stream", func() bool {
+		return errors.Is(w.edge.mirror.Status().LastError, mirror.ErrSetBack)
+	})
+	if !w.edge.has("later@corp.example") {
+		t.Error("the edge forgot an address")
+	}
+	for _, full := range []bool{true, false} {
+		if r := <-w.edge.mirror.Sync(full); r.Err != nil {
+			t.Errorf("full %t: %v", full, r.Err)
+		}
+	}
+	if w.edge.has("later@corp.example") {
+		t.Error("the edge did not read the backup")
+	}
+	w.keeps()
+	w.hub.start()
+	w.still("last")
+	eventually(t, "the edge has what the backup lacked", func() bool { return w.edge.has("later@corp.example") })
 }

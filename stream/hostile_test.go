@@ -17,8 +17,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// hostile is an enrolled edge that makes the engine write where the edge itself may not: the engine
-// checks neither the subject of an answer nor that of a delivery.
+// hostile is an enrolled edge that tricks the engine into writing to subjects that the edge itself may not use.
+// The engine checks neither the subject of an answer nor that of a delivery.
 type hostile struct {
 	*guarded
 	nc    *nats.Conn
@@ -43,7 +43,7 @@ func newHostile(t *testing.T, g *guarded) *hostile {
 	return &hostile{g, nc, js}
 }
 
-// do makes the engine deliver everything that the edge may read to a subject, in each way that there is.
+// do makes the engine deliver everything that the edge may read to a subject, in one of hostileWays.
 func (h *hostile) do(way, to string) {
 	h.t.Helper()
 	name := streamName("corp")
@@ -89,7 +89,7 @@ func (h *hostile) do(way, to string) {
 
 var hostileWays = []string{"get", "direct get", "information", "report", "question", "push", "push headers", "pull"}
 
-// planted returns the messages of a stream that were not published by a hub.
+// planted returns the messages of a stream that no hub has published.
 func (h *hostile) planted(stream string) (all []*jetstream.RawStreamMsg) {
 	h.t.Helper()
 	s, err := h.admin.Stream(h.t.Context(), stream)
@@ -114,8 +114,8 @@ func (h *hostile) planted(stream string) (all []*jetstream.RawStreamMsg) {
 	return all
 }
 
-// TestEdgeMakesEngineWrite makes the engine write on objects, states and another directory. The engine
-// does write something, so messages must prove where they belong.
+// TestEdgeMakesEngineWrite makes the engine write to the subjects of objects and states, and to another
+// directory. Some writes succeed, so messages must prove where they belong.
 func TestEdgeMakesEngineWrite(t *testing.T) {
 	g, d := newGuarded(t), newDomain(t)
 	g.enrol("hub", HubRole, "corp", "other")
@@ -141,7 +141,7 @@ func TestEdgeMakesEngineWrite(t *testing.T) {
 		for _, to := range []string{objectSubject(dir, victim), objectSubject(dir, store.GUID{1}), stateSubject(dir)} {
 			for _, way := range hostileWays {
 				if way == "push" && dir == "corp" {
-					continue // the engine refuses it
+					continue // the engine rejects it
 				}
 				h.do(way, to)
 			}
@@ -157,10 +157,10 @@ func TestEdgeMakesEngineWrite(t *testing.T) {
 				guid = store.GUID{1}
 			}
 			if _, err := decodeObject(dir, guid, m.Data); !errors.Is(err, errPayload) {
-				t.Errorf("%s: %.200s is taken for an object: %v", m.Subject, m.Data, err)
+				t.Errorf("%s: %.200s is accepted as an object: %v", m.Subject, m.Data, err)
 			}
 			if _, err := decodeState(dir, m.Sequence, m.Data); !errors.Is(err, errPayload) {
-				t.Errorf("%s: %.200s is taken for a state: %v", m.Subject, m.Data, err)
+				t.Errorf("%s: %.200s is accepted as a state: %v", m.Subject, m.Data, err)
 			}
 		}
 	}
@@ -168,7 +168,7 @@ func TestEdgeMakesEngineWrite(t *testing.T) {
 	<-w.edge.mirror.Sync(true)
 	w.keeps()
 	if !w.edge.has("victim@corp.example") || w.edge.has("nobody@corp.example") {
-		t.Error("the edge answers otherwise")
+		t.Error("the answers of the edge have changed")
 	}
 	w.hub.start()
 	w.still("repaired")
@@ -177,12 +177,13 @@ func TestEdgeMakesEngineWrite(t *testing.T) {
 	}
 }
 
-// TestEdgeMakesEngineWriteTheLease writes on the lease. It neither takes it from a hub nor keeps one from it.
+// TestEdgeMakesEngineWriteTheLease writes to the subject of the lease. That must neither take the lease from a
+// hub nor keep a hub from taking it.
 func TestEdgeMakesEngineWriteTheLease(t *testing.T) {
 	g, d := newGuarded(t), newDomain(t)
 	d.fill(3)
 	hub := newHub(t, "hub", d, g.client("hub"), func(c *PublisherConfig) {
-		c.LeaseTTL = time.Minute // a test that waits for it fails
+		c.LeaseTTL = time.Minute // a test that waits for expiry fails
 		c.Find = func(context.Context, address.Address) (bool, bool, error) { return true, false, nil }
 	}).start()
 	eventually(t, "hub publishes", func() bool { return hub.publisher.Status().Sequence > 0 })
@@ -206,7 +207,8 @@ func TestEdgeMakesEngineWriteTheLease(t *testing.T) {
 	}
 }
 
-// TestLeaseIsHeldAgainstOthersValues renews a lease over values that are none, and not over that of a hub.
+// TestLeaseIsHeldAgainstOthersValues renews a lease over values that are not leases, but not over the lease of
+// another hub.
 func TestLeaseIsHeldAgainstOthersValues(t *testing.T) {
 	other, _ := json.Marshal(holder{leaseSubject("corp"), "other", "id"})
 	elsewhere, _ := json.Marshal(holder{leaseSubject("lab"), "other", "id"})

@@ -16,9 +16,9 @@ var (
 	errLeaseLost = errors.New("the lease was lost; another hub may publish now")
 )
 
-// lease is the right to publish a directory. The engine ends it unless it is renewed. It only keeps
-// hubs from interrupting each other: the expected last sequence of each message keeps the stream
-// consistent.
+// lease is the right to publish a directory. It expires unless the hub renews it. It only keeps hubs from
+// interrupting each other. Consistency does not depend on it: each message names the sequence that it expects
+// to follow.
 type lease struct {
 	kv       jetstream.KeyValue
 	dir      string
@@ -26,33 +26,35 @@ type lease struct {
 	value    []byte
 	ttl      time.Duration
 	revision uint64
-	hub      string // the name of this hub
-	former   string // ID of the lease that this hub stored with its last place; empty means none
+	hub      string // name of this hub
+	former   string // ID of the lease in the stored place of this hub; empty means none
 }
 
-// waitSuffix ends the key by which a hub reports that it waits for a lease, and that its directory is not
-// behind. The engine removes the key unless it is renewed.
+// waitSuffix ends the key under which a hub announces that it waits for a lease and that its directory is not
+// behind. The key expires unless the hub renews it.
 const waitSuffix = ".wait"
 
-// holder is the value of a lease, and of the key of a hub that waits for it.
+// holder is the value of a lease, and of the key of a waiting hub.
 type holder struct {
-	Lease string `json:"lease"` // the subject that it was written to
+	Lease string `json:"lease"` // the subject of this value
 	Hub   string `json:"hub"`
-	ID    string `json:"id"` // of this run
+	ID    string `json:"id"` // of one run of a hub
 }
 
-// holderOf reads the value of a lease. It reports false for any other value: an edge can make the
-// engine write an answer there.
+// holderOf parses the value of a lease. ok is false for any other value, because an edge can make the engine
+// write an answer to this subject.
 func holderOf(dir string, value []byte) (h holder, ok bool) {
 	err := decode(value, &h)
 	return h, err == nil && h.Lease == leaseSubject(dir) && h.Hub != "" && h.ID != "" && validText(h.Hub)
 }
 
-// acquire takes the lease. It returns errLeaseHeld while another hub has it.
+// acquire takes the lease. It returns errLeaseHeld if another hub holds it.
 func (p *Publisher) acquire(ctx context.Context, js jetstream.JetStream) (*lease, error) {
-	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	kv, err := js.KeyValue(ctx, leaseBucket)
+	asking, asked := context.WithTimeout(ctx, answerTimeout)
+	kv, err := js.KeyValue(asking, leaseBucket)
+	asked()
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		kv, err = p.createBucket(ctx, js)
 	}
@@ -70,7 +72,7 @@ func (p *Publisher) acquire(ctx context.Context, js jetstream.JetStream) (*lease
 		return nil, err
 	}
 	if p.config.State().Behind && l.isWanted(ctx) {
-		p.stand(ctx, js, l)
+		p.standBy(ctx, js, l)
 		return nil, errLeaseHeld
 	}
 	if err = l.take(ctx); err == nil {
@@ -81,31 +83,31 @@ func (p *Publisher) acquire(ctx context.Context, js jetstream.JetStream) (*lease
 	if !errors.Is(err, jetstream.ErrKeyExists) {
 		return nil, explain(err)
 	}
-	p.stand(ctx, js, l)
+	p.standBy(ctx, js, l)
 	return nil, errLeaseHeld
 }
 
-// take creates the lease. One that this hub did not give up, because it lost its connection or was
-// killed, is resumed. It returns jetstream.ErrKeyExists if another hub has the lease.
+// take creates the lease. It resumes a lease that this hub still holds because its connection was lost or its
+// process was killed. It returns jetstream.ErrKeyExists if another hub holds the lease.
 //
-// A killed hub proves by its store that the lease was its own: the store has the ID of that lease, and only
-// one process opens a store. If the store was copied, the copy takes the lease once and has another ID from
-// then on. Until the other process notices, the expected sequences keep the two apart.
+// The store of a hub proves that the hub held the lease: the ID of the lease is in the store, and only one
+// process can open a store. If the store was copied, the copy resumes the lease once and uses an ID of its own
+// afterwards. Until the other process notices, the expected sequences keep the two apart.
 func (l *lease) take(ctx context.Context) (err error) {
 	if l.revision, err = l.kv.Create(ctx, l.key, l.value); !errors.Is(err, jetstream.ErrKeyExists) {
 		return err
 	}
 	if taken := l.retake(ctx); !errors.Is(taken, errLeaseLost) && !isConflict(taken) {
 		l.former = "" // it was resumed once
-		return taken
+		return taken  // resume at most once
 	}
 	return err
 }
 
-// isFormer reports whether a lease is that of this hub before it was killed.
+// isFormer reports whether h is the lease that this hub held before its process was killed.
 func (l *lease) isFormer(h holder) bool { return l.former != "" && h.ID == l.former && h.Hub == l.hub }
 
-// isWanted reports whether another hub waits whose directory is not behind.
+// isWanted reports whether another hub, whose directory is not behind, waits for the lease.
 func (l *lease) isWanted(ctx context.Context) bool {
 	entry, err := l.kv.Get(ctx, l.key+waitSuffix)
 	if err != nil || bytes.Equal(entry.Value(), l.value) {
@@ -115,8 +117,8 @@ func (l *lease) isWanted(ctx context.Context) bool {
 	return ok
 }
 
-// ask reports that this hub waits for the lease, unless its directory is behind.
-func (p *Publisher) ask(ctx context.Context, l *lease) {
+// request announces that this hub waits for the lease, unless its directory is behind.
+func (p *Publisher) request(ctx context.Context, l *lease) {
 	if p.config.State().Behind || time.Since(p.waitedAt) < l.ttl/3 {
 		return
 	}
@@ -127,7 +129,7 @@ func (p *Publisher) ask(ctx context.Context, l *lease) {
 	p.waitedAt = time.Now()
 }
 
-// createBucket creates the bucket of the leases, with as many replicas as the engine can.
+// createBucket creates the bucket of the leases, with as many replicas as the engine permits.
 func (p *Publisher) createBucket(ctx context.Context, js jetstream.JetStream) (kv jetstream.KeyValue, err error) {
 	for _, replicas := range p.replicas() {
 		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: leaseBucket, TTL: p.config.LeaseTTL,
@@ -142,12 +144,15 @@ func (p *Publisher) createBucket(ctx context.Context, js jetstream.JetStream) (k
 	return kv, err
 }
 
-// stand records the holder of the lease, asks for it, and watches the stream of the other hub.
-func (p *Publisher) stand(ctx context.Context, js jetstream.JetStream, l *lease) {
-	p.ask(ctx, l)
+// standBy records the holder of the lease, requests the lease, and watches the stream of the other hub.
+func (p *Publisher) standBy(ctx context.Context, js jetstream.JetStream, l *lease) {
+	p.request(ctx, l)
 	if entry, err := l.kv.Get(ctx, l.key); err == nil {
 		if h, ok := holderOf(l.dir, entry.Value()); ok {
-			p.update(func(s *PublisherStatus) { s.Holder, s.Leading = h.Hub, false })
+			p.update(func(s *PublisherStatus) {
+				s.Holder, s.Leading = h.Hub, false
+				s.Edges, s.EdgesAt, s.EdgesError, s.Due = nil, time.Time{}, nil, 0 // the holder reads the reports
+			})
 		}
 	}
 	v, err := look(ctx, js, p.config.Directory)
@@ -160,10 +165,10 @@ func (p *Publisher) stand(ctx context.Context, js jetstream.JetStream, l *lease)
 	})
 }
 
-// watched is what a hub saw of the stream while another hub published.
+// watched records what a hub saw of the stream while another hub published.
 type watched struct {
 	view   view
-	broken bool // the stream went back meanwhile
+	broken bool // the stream went back while it was watched
 }
 
 func (w *watched) see(v view) {
@@ -176,15 +181,15 @@ func (w *watched) see(v view) {
 	w.view = v
 }
 
-// continues reports whether a stream never went back while this hub watched it. A hub that has just started
-// saw nothing, and continues the generation too: with a new one, an edge could not tell from its sequence
-// that a backup of the stream with the former generation was restored.
+// continues reports whether this hub may continue the generation of a stream: the stream never went back while
+// the hub watched it. A hub that has just started continues too. After a new generation, an edge could not tell
+// by its sequence that a backup with the former generation was restored.
 func (w *watched) continues(v view) bool {
 	w.see(v)
 	return w.view.found && !w.broken
 }
 
-// keep renews the lease until ctx ends. It returns errLeaseLost if that fails for too long.
+// keep renews the lease until ctx ends. It returns errLeaseLost if renewal fails for too long.
 func (l *lease) keep(ctx context.Context) error {
 	renewed := time.Now()
 	ticker := time.NewTicker(l.ttl / 4)
@@ -217,8 +222,8 @@ func (l *lease) keep(ctx context.Context) error {
 	}
 }
 
-// retake writes the lease over a value that is no lease, or that is this one after all. It returns
-// errLeaseLost if another hub has it, or if it has expired.
+// retake overwrites the lease if its value is not a lease, or is a lease of this hub. It returns errLeaseLost
+// if another hub holds the lease, or if the lease has expired.
 func (l *lease) retake(ctx context.Context) error {
 	entry, err := l.kv.Get(ctx, l.key)
 	switch {
@@ -237,16 +242,16 @@ func (l *lease) retake(ctx context.Context) error {
 	return err
 }
 
-// isConflict reports whether the engine rejected a message because of its expected last sequence.
+// isConflict reports whether the engine rejected a message because of its expected sequence.
 func isConflict(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
 		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
-// release gives up the lease, so another hub does not have to wait.
+// release gives up the lease, which saves another hub the wait until it expires.
 func (l *lease) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	_ = l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision)) // it expires otherwise
+	_ = l.kv.Delete(ctx, l.key, jetstream.LastRevision(l.revision)) // on failure, the lease expires
 }

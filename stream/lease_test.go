@@ -8,16 +8,16 @@ import (
 	"rcpt-milter/internal/safely"
 )
 
-// TestLeasePanics: a panic in the goroutine of the lease ends the term, not the daemon.
+// TestLeasePanics checks that a panic in the goroutine of the lease ends the term, but not the daemon.
 func TestLeasePanics(t *testing.T) {
 	p := NewPublisher(PublisherConfig{Directory: "corp", Log: quiet()})
-	if err := p.keep(t.Context(), &lease{ttl: 4 * time.Millisecond}); !errors.Is(err, safely.ErrPanic) { // it has no bucket
+	if err := p.keep(t.Context(), &lease{ttl: 4 * time.Millisecond}); !errors.Is(err, safely.ErrPanic) { // panics without a bucket
 		t.Errorf("error %v", err)
 	}
 }
 
-// TestKilledHubResumes: a hub that was killed takes its own lease over at once. One with another store
-// waits, although it has the same name.
+// TestKilledHubResumes checks that a hub that was killed resumes its own lease at once. A hub with another
+// store waits, even if it has the same name.
 func TestKilledHubResumes(t *testing.T) {
 	const never = 10 * time.Minute // longer than the test
 	e, d := newEngine(t, nil), newDomain(t)
@@ -26,7 +26,7 @@ func TestKilledHubResumes(t *testing.T) {
 	eventually(t, "hub publishes", func() bool { return hub.publisher.Status().Sequence > 0 })
 	kill := func() {
 		t.Helper()
-		hub.client.Close() // so it cannot release the lease
+		hub.client.Close() // prevents the release of the lease
 		hub.stop()
 		hub.client = e.client("hub")
 		hub.publish.Client = hub.client

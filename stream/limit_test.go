@@ -13,8 +13,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// objectOfSize returns an object whose message has a number of bytes, or up to 40 fewer if it is compressed.
-// The local parts are random, so compression does not hide the size.
+// objectOfSize returns an object whose message has size bytes, or up to 40 bytes fewer if it is compressed. The
+// local parts are random, so compression hardly reduces the size.
 func objectOfSize(t *testing.T, guid store.GUID, size int) store.FeedObject {
 	t.Helper()
 	rnd := rand.NewPCG(1, uint64(size))
@@ -58,7 +58,7 @@ func objectOfSize(t *testing.T, guid store.GUID, size int) store.FeedObject {
 	return store.FeedObject{}
 }
 
-// randomAddress returns an address with a local part of some length.
+// randomAddress returns an address whose local part has the given length.
 func randomAddress(t *testing.T, rnd *rand.PCG, length int) address.Address {
 	t.Helper()
 	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -69,7 +69,7 @@ func randomAddress(t *testing.T, rnd *rand.PCG, length int) address.Address {
 	return parse(t, string(local)+"@x.example")
 }
 
-// owned returns an object of the store.
+// owned converts an object of a feed into an object of a store.
 func owned(o store.FeedObject) store.Object {
 	out := store.Object{GUID: o.GUID, Class: o.Class}
 	for _, a := range o.Addresses {
@@ -78,7 +78,7 @@ func owned(o store.FeedObject) store.Object {
 	return out
 }
 
-// TestMessagesAroundTheLimit sends messages that are about as large as an engine accepts by default.
+// TestMessagesAroundTheLimit sends messages whose sizes are close to the default limit of an engine.
 func TestMessagesAroundTheLimit(t *testing.T) {
 	e := newEngine(t, nil)
 	client := e.client("hub")
@@ -104,8 +104,8 @@ func TestMessagesAroundTheLimit(t *testing.T) {
 	}
 }
 
-// TestObjectsAroundTheLimit publishes objects whose messages are about as large as the engine accepts. What
-// does not fit is counted, edges defer unknown recipients, and publishing goes on.
+// TestObjectsAroundTheLimit publishes objects whose messages are close to the limit of the engine. If one does
+// not fit, the publisher counts it and continues, and edges defer unknown recipients.
 func TestObjectsAroundTheLimit(t *testing.T) {
 	const limit = 16 << 10
 	for _, below := range []int{2000, 300, 250, 100, 76, 50, 1, 0, -1, -500} {
@@ -138,8 +138,8 @@ func TestObjectsAroundTheLimit(t *testing.T) {
 	}
 }
 
-// TestGrownObjectIsNoRemoval grows an object beyond what the engine accepts, and shrinks it again. The edge
-// keeps what it has of it.
+// TestGrownObjectIsNoRemoval lets an object grow beyond the limit of the engine and shrink again. The edge
+// keeps the addresses that it has of the object.
 func TestGrownObjectIsNoRemoval(t *testing.T) {
 	const limit = 16 << 10
 	e := newEngine(t, func(o *server.Options) { o.MaxPayload = limit })
@@ -165,7 +165,7 @@ func TestGrownObjectIsNoRemoval(t *testing.T) {
 	}
 }
 
-// fed is a hub whose store a test writes, without a directory.
+// fed is a hub without a directory; the test writes its store.
 type fed struct {
 	t     *testing.T
 	store *store.Store
@@ -193,7 +193,7 @@ func newFed(t *testing.T, e *engine) *fed {
 	return w
 }
 
-// commit commits a pass with some objects. The first one is a full pass.
+// commit commits a pass with these objects. The first pass is a full pass.
 func (w *fed) commit(list ...store.Object) {
 	w.t.Helper()
 	kind := store.Incremental

@@ -13,8 +13,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// TestMeasure prints how fast a hub publishes, how fast an edge reads everything, and how long a change
-// takes from the hub's store to the edge's. STREAM_MEASURE is the number of objects.
+// TestMeasure prints how fast a hub publishes, how fast an edge reads everything, and how long a change takes
+// from the store of the hub to that of the edge. STREAM_MEASURE sets the number of objects.
 func TestMeasure(t *testing.T) {
 	n, err := strconv.Atoi(os.Getenv("STREAM_MEASURE"))
 	if err != nil {

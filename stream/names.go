@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// A directory has one stream.
+// Each directory has one stream.
 func streamName(dir string) string   { return "RCPT_" + token(dir) }
 func allObjects(dir string) string   { return "rcpt." + token(dir) + objectToken + "*" }
 func stateSubject(dir string) string { return "rcpt." + token(dir) + ".state" }
@@ -19,7 +19,7 @@ func inboxPrefix(name string) string { return "_INBOX." + token(name) }
 const (
 	objectToken = ".o."
 
-	edgesStream = "RCPTEDGES" // the last report of each edge of each directory
+	edgesStream = "RCPTEDGES" // the latest report of each edge of each directory
 	leaseBucket = "RCPTLEASE" // which hub publishes a directory
 	leaseStream = "KV_" + leaseBucket
 
@@ -30,20 +30,20 @@ func objectSubject(dir string, guid store.GUID) string {
 	return "rcpt." + token(dir) + objectToken + hex.EncodeToString(guid[:])
 }
 
-// leaseSubject is where the lease of a directory is.
+// leaseSubject returns the subject of the lease of a directory.
 func leaseSubject(dir string) string { return "$KV." + leaseBucket + "." + token(dir) }
 
-// edgeSubject is where an edge reports itself.
+// edgeSubject returns the subject of the reports of an edge about a directory.
 func edgeSubject(dir, edge string) string { return "rcpt-edge." + token(dir) + "." + token(edge) }
 
-// guidOf reads the object of a subject.
+// guidOf returns the GUID that the subject of an object message names.
 func guidOf(dir, subject string) (guid store.GUID, ok bool) {
 	text, found := strings.CutPrefix(subject, "rcpt."+token(dir)+objectToken)
 	return guid, found && unhex(guid[:], text) && guid != store.GUID{}
 }
 
-// token turns the name of a directory or a host into one token of a subject. Names of directories
-// have no other special character than the dot, so they stay different.
+// token encodes the name of a directory or host as one token of a subject. Distinct names of directories stay
+// distinct, because the dot is the only special character that they may have.
 func token(name string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestNamesAreRemoved: names that were published leave the stream when they may not travel any more, and
-// come back when they may.
+// TestNamesAreRemoved checks that published names leave the stream when names are switched off, and return when
+// names are switched on.
 func TestNamesAreRemoved(t *testing.T) {
 	e, d := newEngine(t, nil), newDomain(t)
 	d.fill(5)
@@ -22,7 +22,7 @@ func TestNamesAreRemoved(t *testing.T) {
 	}
 }
 
-// countNames returns the number of objects with a name in the stream; -1 means that it has no state.
+// countNames returns the number of objects in the stream that have a name, or -1 if the stream has no state.
 func countNames(t *testing.T, e *engine) int {
 	t.Helper()
 	s, err := e.admin().Stream(t.Context(), streamName("corp"))
@@ -53,7 +53,7 @@ func countNames(t *testing.T, e *engine) int {
 	return named
 }
 
-// TestDue: edges have some time to follow a change and to report it. States without changes do not count.
+// TestDue checks that edges get time to apply a change and to report it. States without changes do not count.
 func TestDue(t *testing.T) {
 	at := term{changed: 10, due: 10}
 	begin := time.Now()

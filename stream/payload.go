@@ -14,56 +14,57 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/clock"
 	"rcpt-milter/store"
 )
 
-// payloadVersion is the version of the messages. A reader ignores fields that it does not know. A
-// writer increases the version only when an older reader would misunderstand a message.
+// payloadVersion is the version of the messages. A reader ignores unknown fields. The version changes only if
+// an older reader would misunderstand a message.
 const payloadVersion = 1
 
-// Limits of one message. Active Directory allows about 1,300 values of an attribute.
+// Limits of one message. Active Directory allows about 1,300 values per attribute.
 const (
 	maxPayload   = 1 << 20  // bytes on the wire
-	maxPlain     = 16 << 20 // bytes of a compressed message once it is read
-	compressOver = 64 << 10 // bytes; a larger message of an object is compressed
+	maxPlain     = 16 << 20 // bytes of a compressed message after expansion
+	compressOver = 64 << 10 // bytes; larger messages of objects are compressed
 	maxAddresses = 100_000  // of one object
-	maxText      = 4096     // bytes of a name
+	maxText      = 4096     // bytes of a name or another text
 )
 
-// errPayload means that a message cannot be read. Nothing may be concluded from it.
+// errPayload reports a message that cannot be read. It proves nothing about its object.
 var errPayload = errors.New("message cannot be read")
 
-// errTooLarge means that no message can hold an object.
+// errTooLarge reports an object that does not fit in a message.
 var errTooLarge = errors.New("object is too large")
 
-// defaultAttribute is the attribute of addresses that name none.
+// defaultAttribute is the attribute of addresses without one.
 const defaultAttribute = "proxyaddresses"
 
-// objectMessage is the message of one object. It repeats its subject: an edge can make the engine
-// deliver a genuine message to another subject, where it must prove nothing.
+// objectMessage is the message of one object. It repeats its subject, because an edge can make the engine
+// deliver a genuine message to another subject. There, the message must prove nothing.
 type objectMessage struct {
 	Version   int                 `json:"v"`
 	Subject   string              `json:"subject"` // names directory, kind and GUID
 	Class     string              `json:"class,omitempty"`
 	DN        string              `json:"dn,omitempty"`
 	Addresses map[string][]string `json:"addresses,omitempty"` // by attribute
-	Internal  []string            `json:"internal,omitempty"`  // those of Addresses that are internal-only
-	TooLarge  bool                `json:"too_large,omitempty"` // the object has addresses, and no message can hold them
+	Internal  []string            `json:"internal,omitempty"`  // the internal-only ones of Addresses
+	TooLarge  bool                `json:"too_large,omitempty"` // its addresses do not fit in a message
 }
 
-// encodeObject returns the message of an object, of at most limit bytes. Names are left out unless they are
-// wanted.
+// encodeObject returns the message of an object, of at most limit bytes. It includes the name of the object
+// only if names is set.
 func encodeObject(dir string, o store.FeedObject, names bool, limit int) ([]byte, error) {
 	m := objectMessage{Version: payloadVersion, Subject: objectSubject(dir, o.GUID), Class: printable(o.Class, maxText)}
 	if names {
-		m.DN = printable(o.DN, maxText) // it may have control characters, such as a tab
+		m.DN = printable(o.DN, maxText) // a name may have control characters, such as a tab
 	}
 	for _, a := range o.Addresses {
 		if m.Addresses == nil {
 			m.Addresses = map[string][]string{}
 		}
 		text := a.Address.String()
-		// An address that the object has lost has none; readers reject a message without.
+		// A withheld address that the object has lost has no attribute, but readers require one.
 		attribute := cmp.Or(a.Attribute, defaultAttribute)
 		m.Addresses[attribute] = append(m.Addresses[attribute], text)
 		if a.InternalOnly {
@@ -85,14 +86,14 @@ func encodeObject(dir string, o store.FeedObject, names bool, limit int) ([]byte
 	return data, err
 }
 
-// encodeTooLarge returns the message of an object that no message can hold. A reader cannot tell what
-// the object has.
+// encodeTooLarge returns the message of an object that does not fit in a message. To a reader, its addresses
+// are unknown.
 func encodeTooLarge(dir string, guid store.GUID) ([]byte, error) {
 	return json.Marshal(objectMessage{Version: payloadVersion, Subject: objectSubject(dir, guid), TooLarge: true})
 }
 
-// decodeObject reads the message of an object. It fails unless everything in it is valid: an address
-// that is not read would count as lost.
+// decodeObject parses the message of an object. It fails if any part is invalid, because an address that it
+// skipped would count as lost.
 func decodeObject(dir string, guid store.GUID, data []byte) (store.FeedObject, error) {
 	o := store.FeedObject{GUID: guid}
 	var m objectMessage
@@ -119,7 +120,7 @@ func decodeObject(dir string, guid store.GUID, data []byte) (store.FeedObject, e
 	return o, m.addAddresses(&o)
 }
 
-// addAddresses parses the addresses of a message. The map has no order, so the object has none.
+// addAddresses parses the addresses of a message into o, in no particular order.
 func (m *objectMessage) addAddresses(o *store.FeedObject) error {
 	internal := make(map[string]bool, len(m.Internal))
 	for _, text := range m.Internal {
@@ -154,23 +155,23 @@ func (m *objectMessage) addAddresses(o *store.FeedObject) error {
 	return nil
 }
 
-// state is what a hub says at the end of a pass.
+// state is the message of a hub at the end of a pass.
 type state struct {
 	Generation directory.GUID
-	Mark       string // of this state alone
-	Term       string // of the time in which one hub held the lease
+	Mark       string // unique to this state
+	Term       string // identifies the period in which one hub held the lease
 	Hub        string
 	Version    string
 	Controller string
-	Age        time.Duration // of the last good pass when this was published
+	Age        time.Duration // of the last good pass, at the time of publication
 	AgeUnknown bool
 	Pass       uint64
 	Digest     store.Digest
-	Sequence   uint64 // where it is in the stream
-	Changed    uint64 // sequence of the last state that ended changes; 0 means unknown
+	Sequence   uint64 // position of the state in the stream
+	Changed    uint64 // sequence of the last state that followed changed objects; 0 means unknown
 }
 
-// stateMessage is the message of a state. It repeats its subject and its place in the stream: a copy of
+// stateMessage is the message of a state. It repeats its subject and its position in the stream, so a copy of
 // it, or a state of another directory, ends no pass.
 type stateMessage struct {
 	Version    int      `json:"v"`
@@ -182,7 +183,7 @@ type stateMessage struct {
 	Hub        string   `json:"hub"`
 	Program    string   `json:"program,omitempty"`
 	Controller string   `json:"controller,omitempty"`
-	AgeS       *float64 `json:"age_s"` // null: the clock of the hub does not tell it
+	AgeS       *float64 `json:"age_s"` // null means unknown, for example because of the clock of the hub
 	Pass       uint64   `json:"pass"`
 	Objects    uint64   `json:"objects"`
 	Addresses  uint64   `json:"addresses"`
@@ -202,7 +203,7 @@ func (s state) encode(dir string) ([]byte, error) {
 	return json.Marshal(m)
 }
 
-// decodeState reads the state at a place of the stream of a directory.
+// decodeState parses the state of a directory at a position of its stream.
 func decodeState(dir string, sequence uint64, data []byte) (state, error) {
 	var m stateMessage
 	if err := decode(data, &m); err != nil {
@@ -239,7 +240,7 @@ func decodeState(dir string, sequence uint64, data []byte) (state, error) {
 	return s, nil
 }
 
-// decode reads one JSON object, and nothing after it.
+// decode parses exactly one JSON object.
 func decode(data []byte, to any) error {
 	if len(data) > maxPayload {
 		return fmt.Errorf("%w: it has more than %d bytes", errPayload, maxPayload)
@@ -265,10 +266,10 @@ func checkVersion(v int) error {
 	return nil
 }
 
-// checkSubject requires that a message was published on the subject on which it was read.
+// checkSubject verifies that a message was published on the subject where it was read.
 func checkSubject(got, want string) error {
 	if got != want {
-		return fmt.Errorf("%w: it was published as %.100q, and is at %q", errPayload, got, want)
+		return fmt.Errorf("%w: it was published on %.100q and read on %q", errPayload, got, want)
 	}
 	return nil
 }
@@ -277,22 +278,19 @@ func validText(text string) bool {
 	return len(text) <= maxText && !strings.ContainsFunc(text, unicode.IsControl)
 }
 
-// unhex fills to from hexadecimal text, and reports whether the text has exactly its length.
+// unhex decodes hexadecimal text into to. It reports whether the text is valid and has the length of to.
 func unhex(to []byte, text string) bool {
 	b, err := hex.DecodeString(text)
 	copy(to, b)
 	return err == nil && len(b) == len(to) && len(text) == hex.EncodedLen(len(to)) && text == strings.ToLower(text)
 }
 
-// unknownAge is the age of what has no known age: older than any limit.
+// unknownAge stands for an unknown age. It exceeds every limit.
 const unknownAge = 100 * 365 * 24 * time.Hour
-
-// clockSlack is how far the clock of the engine may be set back without effect.
-const clockSlack = time.Minute
 
 // agedBy returns how old the last good pass is, some time after the state was published.
 func (s state) agedBy(since time.Duration) time.Duration {
-	if s.AgeUnknown || since < -clockSlack { // the clock of the engine was set back
+	if s.AgeUnknown || since < -clock.Slack { // the clock of the engine was set back
 		return unknownAge
 	}
 	if since = max(since, 0); s.Age > math.MaxInt64-since {

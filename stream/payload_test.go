@@ -14,6 +14,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/directory"
+	"rcpt-milter/internal/clock"
 	"rcpt-milter/store"
 )
 
@@ -28,7 +29,7 @@ func parse(t testing.TB, text string) address.Address {
 	return a
 }
 
-// bound returns a message of version 1 as a hub publishes it, with its subject.
+// bound returns a message of version 1 that names its subject, as a hub publishes it.
 func bound(guid store.GUID, data string) string {
 	subject := `{"v":1,"subject":"` + objectSubject("corp", guid) + `"`
 	return strings.NewReplacer(`{"v":1,`, subject+",", `{"v":1}`, subject+"}").Replace(data)
@@ -102,7 +103,8 @@ func TestObjectMessages(t *testing.T) {
 	}
 }
 
-// TestLostAddressTravels: an address that its object has lost names no attribute, and can be read.
+// TestLostAddressTravels checks that an address which its object has lost, and which has no attribute, can be
+// decoded.
 func TestLostAddressTravels(t *testing.T) {
 	for _, attribute := range []string{"", "mail"} {
 		t.Run(attribute, func(t *testing.T) {
@@ -183,8 +185,8 @@ func TestAgeOfAState(t *testing.T) {
 		want  time.Duration
 	}{
 		{"adds", state{Age: time.Minute}, time.Second, 61 * time.Second},
-		{"server corrected", state{Age: time.Minute}, -clockSlack, time.Minute},
-		{"server set back", state{Age: time.Minute}, -clockSlack - 1, unknownAge},
+		{"server corrected", state{Age: time.Minute}, -clock.Slack, time.Minute},
+		{"server set back", state{Age: time.Minute}, -clock.Slack - 1, unknownAge},
 		{"unknown", state{AgeUnknown: true}, 0, unknownAge},
 		{"overflow", state{Age: math.MaxInt64}, time.Hour, unknownAge},
 		{"limit", state{Age: unknownAge}, time.Hour, unknownAge},
@@ -197,7 +199,7 @@ func TestAgeOfAState(t *testing.T) {
 	}
 }
 
-// FuzzDecodeObject checks that what is read can be written and read again with the same meaning.
+// FuzzDecodeObject checks that a decoded object can be encoded and decoded again without change.
 func FuzzDecodeObject(f *testing.F) {
 	guid := store.GUID{7}
 	for _, seed := range []string{`{"v":1}`, `{"v":1,"class":"user","dn":"CN=a","addresses":{"mail":["a@x.example"]},` +
@@ -236,7 +238,7 @@ func compressed(t testing.TB, text string) string {
 	return string(data)
 }
 
-// TestMessagesSayWhereTheyBelong shows genuine messages at another place. They prove nothing there.
+// TestMessagesSayWhereTheyBelong decodes genuine messages on other subjects. They must be rejected.
 func TestMessagesSayWhereTheyBelong(t *testing.T) {
 	guid, other := store.GUID{1}, store.GUID{2}
 	for name, o := range map[string]store.FeedObject{
@@ -261,7 +263,7 @@ func TestMessagesSayWhereTheyBelong(t *testing.T) {
 	}
 }
 
-// TestLargeObjectsTravel publishes the most addresses that an object may have.
+// TestLargeObjectsTravel encodes and decodes an object with the maximum number of addresses.
 func TestLargeObjectsTravel(t *testing.T) {
 	o := store.FeedObject{GUID: store.GUID{1}}
 	for i := range maxAddresses {
@@ -281,7 +283,7 @@ func TestLargeObjectsTravel(t *testing.T) {
 	}
 }
 
-// FuzzDecodeState checks that a state that is read is bounded and keeps its meaning.
+// FuzzDecodeState checks that a decoded state is within bounds and survives encoding.
 func FuzzDecodeState(f *testing.F) {
 	s := state{Generation: directory.GUID{1}, Mark: "m", Hub: "h", Age: time.Second, Sequence: 9}
 	data, err := s.encode("corp")
@@ -306,7 +308,7 @@ func FuzzDecodeState(f *testing.F) {
 			t.Fatal(err)
 		}
 		back, err := decodeState("corp", 9, again)
-		back.Age = s.Age // a float64
+		back.Age = s.Age // float64 may round
 		if err != nil || back != s {
 			t.Fatalf("%+v, then %+v: %v", s, back, err)
 		}
@@ -327,15 +329,15 @@ func TestSubjects(t *testing.T) {
 			for _, bad := range []string{subject + "0", subject[:len(subject)-1], strings.ToUpper(subject),
 				stateSubject(dir), "rcpt.other.o." + subject[len(subject)-32:], objectSubject(dir, store.GUID{})} {
 				if _, ok := guidOf(dir, bad); ok {
-					t.Errorf("%s is taken for an object", bad)
+					t.Errorf("%s is accepted as an object", bad)
 				}
 			}
 		})
 	}
 }
 
-// TestNamesTravel: no name of an object makes its message unreadable. An edge would otherwise defer all
-// unknown recipients for as long as the object has that name.
+// TestNamesTravel checks that no name of an object makes its message unreadable. Otherwise an edge would defer
+// all unknown recipients for as long as the object has that name.
 func TestNamesTravel(t *testing.T) {
 	for _, tt := range []struct{ name, dn, class string }{
 		{"tab", "CN=Ann\tLee,DC=corp,DC=example", "user"},

@@ -1,6 +1,6 @@
 package stream
 
-// Role is what a client of the engine may do.
+// Role determines what a client of the engine may do.
 type Role string
 
 const (
@@ -8,17 +8,17 @@ const (
 	EdgeRole Role = "edge" // follows directories
 )
 
-// Perms are the subjects that a client may use. Everything else is denied.
+// Perms lists the subjects that a client may use. All other subjects are denied.
 type Perms struct {
 	Publish   []string
 	Subscribe []string
 }
 
-// Permissions returns the subjects that a client of this name may use for some directories. An edge
-// reads its streams and writes its own reports. A hub writes its streams and the lease.
+// Permissions returns the subjects that a client of this name may use for these directories. An edge reads
+// streams and writes its own reports. A hub writes streams and leases.
 //
-// The engine checks the subject of a request, and not that of its answer. Answers of the engine may
-// therefore appear in a stream, and messages say for themselves where they belong.
+// The engine checks the subject of a request, but not the subject of the answer to it. An edge can therefore
+// make an answer appear in a stream. For this reason, each message states the subject that it belongs to.
 func Permissions(role Role, name string, directories []string) Perms {
 	p := Perms{Subscribe: []string{inboxPrefix(name) + ".>"}}
 	for _, dir := range directories {
@@ -33,7 +33,7 @@ func Permissions(role Role, name string, directories []string) Perms {
 		}
 	}
 	if role == HubRole {
-		p.Publish = append(p.Publish, "$JS.API.INFO", "_INBOX.>") // the latter for answers to edges
+		p.Publish = append(p.Publish, "$JS.API.INFO", "_INBOX.>") // _INBOX is for answers to edges
 		for _, stream := range []string{edgesStream, leaseStream} {
 			p.Publish = append(p.Publish, readAPI(stream)...)
 			p.Publish = append(p.Publish, writeAPI(stream)...)
@@ -43,7 +43,7 @@ func Permissions(role Role, name string, directories []string) Perms {
 	return p
 }
 
-// readAPI lists the requests that reading a stream needs.
+// readAPI returns the JetStream requests that are needed to read a stream.
 func readAPI(stream string) []string {
 	return []string{
 		"$JS.API.STREAM.INFO." + stream,
@@ -55,13 +55,13 @@ func readAPI(stream string) []string {
 	}
 }
 
-// directAPI lists the requests that reading a bucket needs. The engine answers them with the bare
-// message, so edges do without.
+// directAPI returns the JetStream requests that are needed to read a bucket. The engine answers them with the
+// bare message, so edges do not get them.
 func directAPI(stream string) []string {
 	return []string{"$JS.API.DIRECT.GET." + stream, "$JS.API.DIRECT.GET." + stream + ".>"}
 }
 
-// writeAPI lists the requests that creating a stream needs.
+// writeAPI returns the JetStream requests that are needed to create a stream.
 func writeAPI(stream string) []string {
 	return []string{"$JS.API.STREAM.CREATE." + stream, "$JS.API.STREAM.UPDATE." + stream}
 }

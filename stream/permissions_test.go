@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// guarded is an engine with a hub and edges that have nkeys.
+// guarded is an engine with a hub and edges that authenticate with nkeys.
 type guarded struct {
 	t     *testing.T
 	e     *engine
@@ -63,7 +63,7 @@ func (g *guarded) client(name string) *Client {
 	return g.e.client(name, func(c *Config) { c.CredentialsFile = g.seeds[name] })
 }
 
-// restart makes the engine take the present users.
+// restart makes the engine load the current users.
 func (g *guarded) restart() {
 	g.e.stop()
 	g.e.start()
@@ -105,7 +105,7 @@ func TestEnrolledHostsFollow(t *testing.T) {
 	w.still("rotated")
 }
 
-// TestEdgesAreConfined lists what the credentials of an edge cannot do.
+// TestEdgesAreConfined lists operations that the credentials of an edge must not permit.
 func TestEdgesAreConfined(t *testing.T) {
 	g, d := newGuarded(t), newDomain(t)
 	d.fill(3)
@@ -150,7 +150,7 @@ func TestEdgesAreConfined(t *testing.T) {
 		{"edge", "an answer for another edge", inboxPrefix("other") + ".x", `{"found":true}`},
 		{"stranger", "the stream of a directory that is not its own", "$JS.API.STREAM.INFO." + corp, ``},
 		{"stranger", "a consumer of that stream", "$JS.API.CONSUMER.CREATE." + corp, `{}`},
-		{"stranger", "questions to that hub", findSubject("corp"), `{}`},
+		{"stranger", "queries to that hub", findSubject("corp"), `{}`},
 	} {
 		t.Run(tt.who+" "+tt.what, func(t *testing.T) {
 			nc, _, err := g.client(tt.who).js(t.Context())

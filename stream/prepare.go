@@ -9,21 +9,21 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// tombstoneTTL is how long the message of an object without addresses stays. A follower that has
-// read nothing for 7 days reads everything.
+// tombstoneTTL is the retention of the message of an object without addresses. A follower reads everything
+// again if its last read is more than 7 days ago.
 const tombstoneTTL = 30 * 24 * time.Hour
 
-// Limits of the stream of reports.
+// Limits of the stream of edge reports.
 const (
 	reportMax  = 8 << 10 // bytes of one report
 	reportKeep = 30 * 24 * time.Hour
 )
 
-// maxConsumers limits what edges can make the engine keep in memory. An edge needs two for a directory,
-// and those of a lost connection stay for inactiveAfter.
+// maxConsumers limits the memory that edges can make the engine use. An edge needs two consumers per directory.
+// Those of a lost connection stay for inactiveAfter.
 const maxConsumers = 20_000
 
-// replicas returns the numbers of replicas to try.
+// replicas returns the numbers of replicas to try, in order.
 func (p *Publisher) replicas() []int {
 	if p.config.Replicas > 0 {
 		return []int{p.config.Replicas}
@@ -31,10 +31,8 @@ func (p *Publisher) replicas() []int {
 	return []int{3, 1}
 }
 
-// prepare makes sure of the stream of the directory and the stream of reports.
+// prepare ensures that the stream of the directory and the stream of edge reports exist.
 func (p *Publisher) prepare(ctx context.Context, js jetstream.JetStream) error {
-	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
-	defer cancel()
 	dir := p.config.Directory
 	err := p.ensure(ctx, js, jetstream.StreamConfig{Name: streamName(dir), Description: "addresses of " + dir,
 		Subjects: []string{allObjects(dir), stateSubject(dir)}, Storage: jetstream.FileStorage,
@@ -49,9 +47,13 @@ func (p *Publisher) prepare(ctx context.Context, js jetstream.JetStream) error {
 		MaxMsgSize: reportMax, MaxAge: reportKeep, Discard: jetstream.DiscardOld})
 }
 
-// ensure creates a stream, or corrects the settings that everything depends on.
+// ensure creates a stream if it is missing. Otherwise it corrects settings that other parts rely on.
 func (p *Publisher) ensure(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig) error {
-	s, err := js.Stream(ctx, c.Name)
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	asking, asked := context.WithTimeout(ctx, answerTimeout)
+	s, err := js.Stream(asking, c.Name)
+	asked()
 	if err == nil {
 		err = p.correct(ctx, js, s.CachedInfo().Config, c)
 	}
@@ -72,9 +74,9 @@ func (p *Publisher) ensure(ctx context.Context, js jetstream.JetStream, c jetstr
 	return explain(err)
 }
 
-// correct gives a stream its settings, after a change by another program or an update of this one. It loses no
-// message. Without the limits of consumers, the stream still works: the engine refuses them while another
-// program has a consumer that lives longer, and older engines never change them.
+// correct applies the wanted settings to a stream, after another program changed them or after an upgrade. It
+// loses no message. Limits of consumers are optional: the engine rejects them while a consumer of another
+// program exceeds them, and older engines ignore them.
 func (p *Publisher) correct(ctx context.Context, js jetstream.JetStream, found, want jetstream.StreamConfig) error {
 	want.Replicas, want.Storage, want.Compression = found.Replicas, found.Storage, found.Compression
 	want.Placement, want.Metadata = found.Placement, found.Metadata
@@ -85,11 +87,11 @@ func (p *Publisher) correct(ctx context.Context, js jetstream.JetStream, found, 
 		func() { want.ConsumerLimits = found.ConsumerLimits },
 		func() { want.MaxConsumers = found.MaxConsumers },
 	} {
-		if leave(); !unlike(found, want) {
+		if leave(); !retentionDiffers(found, want) {
 			return nil
 		}
 		if _, err = js.UpdateStream(ctx, want); err == nil {
-			log.Warn("settings of the stream were not those of this version, and are corrected")
+			log.Warn("settings of the stream differ from those of this version; correcting them")
 			return nil
 		}
 		if api := new(jetstream.APIError); !errors.As(err, &api) {
@@ -100,8 +102,8 @@ func (p *Publisher) correct(ctx context.Context, js jetstream.JetStream, found, 
 	return err
 }
 
-// unlike reports whether a stream keeps other messages than it has to.
-func unlike(found, want jetstream.StreamConfig) bool {
+// retentionDiffers reports whether a stream keeps or accepts other messages than it should.
+func retentionDiffers(found, want jetstream.StreamConfig) bool {
 	return found.MaxMsgsPerSubject != want.MaxMsgsPerSubject || found.MaxAge != want.MaxAge ||
 		found.AllowMsgTTL != want.AllowMsgTTL || found.Retention != want.Retention ||
 		!slices.Equal(found.Subjects, want.Subjects) || found.AllowDirect != want.AllowDirect || found.MaxMsgs > 0 ||

@@ -15,16 +15,16 @@ import (
 	"rcpt-milter/store"
 )
 
-// SourceState is what the hub's mirror says of its directory.
+// SourceState describes the hub's mirror of the directory.
 type SourceState struct {
-	// Ready means that an address which the store does not have is unknown: a full pass has
-	// completed, and nothing casts doubt on the index. Otherwise nothing is published.
+	// Ready means that an address which is not in the store is unknown: a full pass has completed, and there is
+	// no doubt about the index. The publisher publishes nothing unless Ready is set.
 	Ready bool
-	// Behind means that the directory is late or stale. A hub whose directory is not behind then takes over.
+	// Behind means that the directory is late or stale. A waiting hub that is not behind then takes over.
 	Behind     bool
 	Age        time.Duration // of the last good pass
-	AgeUnknown bool          // the clock does not tell the age
-	Controller string        // that is followed
+	AgeUnknown bool          // the age cannot be determined because the clock changed
+	Controller string        // the controller that the hub follows
 	Pass       uint64        // number of the last good pass
 }
 
@@ -33,17 +33,17 @@ type PublisherConfig struct {
 	Client    *Client
 	Store     *store.Store
 	Directory string
-	Names     bool               // distinguished names travel too
-	Poll      time.Duration      // the longest time between two states; must be positive
-	State     func() SourceState // freshness of the hub's mirror
+	Names     bool               // publish distinguished names
+	Poll      time.Duration      // longest interval between two states; must be positive
+	State     func() SourceState // state of the hub's mirror; required
 	Version   string             // of this program
-	Replicas  int                // of the stream; 0 means 3 if the engine can, otherwise 1
-	// Lag is the longest time until one controller has the changes of another. After another hub
-	// has published, what only that hub knew stays published for so long. 0 means 3 hours.
+	Replicas  int                // of the stream; 0 means 3 if the engine permits, otherwise 1
+	// Lag is the longest time in which the changes of one controller reach another. After another hub has
+	// published, addresses that only that hub knew stay published for Lag. 0 means 3 hours.
 	Lag time.Duration
 	Now func() time.Time // nil means time.Now
 	Log *slog.Logger     // required
-	// Find answers the question of an edge whether the directory has an address now. Nil means no
+	// Find answers an edge that asks whether the directory has an address now. Nil means that edges get no
 	// answer.
 	Find func(context.Context, address.Address) (found, internalOnly bool, err error)
 
@@ -56,45 +56,47 @@ const (
 	defaultLeaseTTL = 15 * time.Second
 )
 
-// Publisher publishes one directory of a store. Run belongs to one goroutine; all other methods may be
-// called concurrently.
+// Publisher publishes one directory of a store. Only one goroutine may call Run. All other methods are safe for
+// concurrent use.
 type Publisher struct {
 	config PublisherConfig
-	wake   chan struct{} // has room for one
+	wake   chan struct{} // capacity 1
 
 	mu     sync.Mutex // guards status
 	status PublisherStatus
 
-	id    string        // of this run
-	pause time.Duration // without answers after a flood of questions; tests change it
+	id    string        // unique to this run
+	pause time.Duration // pause after a flood of queries; tests change it
 
-	// Used by Run only.
-	watched  watched   // what the hub saw while another one published
-	waitedAt time.Time // when it last asked for the lease
+	// Fields below are used by Run only.
+	watched  watched   // the stream as seen while another hub published
+	waitedAt time.Time // when this hub last requested the lease
 
-	renew     bool      // the next term begins a new generation
-	renewedAt time.Time // when the last one was begun because edges were ahead; zero means never
+	renew     bool      // start a new generation in the next term
+	renewedAt time.Time // when edges that were ahead last caused a new generation; zero means never
 }
 
-// PublisherStatus is the present state of a Publisher.
+// PublisherStatus is the current state of a Publisher.
 type PublisherStatus struct {
-	Holder     string // name of the hub that has the lease; empty if none is known
-	Leading    bool   // this hub has the lease
+	Holder     string // name of the hub that holds the lease; empty means unknown
+	Leading    bool   // this hub holds the lease
 	Generation directory.GUID
 	Sequence   uint64    // of the last published state
-	Published  time.Time // when this hub published it; zero: never
-	Pending    int       // objects that changed and are not published, as far as counted
-	Withheld   int       // objects with addresses that only another hub knew, which stay for the lag
-	TooLarge   int       // objects that no message can hold: edges cannot tell which addresses are unknown
+	Published  time.Time // when this hub published that state; zero means never
+	Pending    int       // changed objects not yet published, as far as counted
+	Withheld   int       // objects with addresses that only another hub knew, kept published for Lag
+	TooLarge   int       // objects that do not fit in a message; they keep edges from proving an address unknown
 	Digest     store.Digest
 	LastError  error
-	Since      time.Time // of the first failure since the last success; zero: no failure
+	Since      time.Time // first failure since the last success; zero means no failure
 	Edges      []EdgeReport
-	// Due is the sequence that each edge should have reached before Edges were read. 0 means unknown.
+	EdgesAt    time.Time // when Edges were read; their ages are from that time
+	EdgesError error     // why they could not be read since; nil means no error
+	// Due is the sequence that every edge should have reached when Edges were read. 0 means unknown.
 	Due uint64
 }
 
-// NewPublisher returns a publisher. It starts nothing before Run.
+// NewPublisher returns a publisher. Run starts it.
 func NewPublisher(c PublisherConfig) *Publisher {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -109,15 +111,15 @@ func NewPublisher(c PublisherConfig) *Publisher {
 	return &Publisher{config: c, wake: make(chan struct{}, 1), id: rand.Text(), pause: floodPause}
 }
 
-// Wake publishes soon. It never blocks.
+// Wake requests publication without delay. It never blocks.
 func (p *Publisher) Wake() {
 	select {
 	case p.wake <- struct{}{}:
-	default: // requested already
+	default: // already requested
 	}
 }
 
-// Status returns the present state.
+// Status returns the current state.
 func (p *Publisher) Status() PublisherStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -130,11 +132,11 @@ func (p *Publisher) update(change func(*PublisherStatus)) {
 	change(&p.status)
 }
 
-// errNotReady means that the store may lack addresses.
+// errNotReady reports that the store may lack addresses.
 var errNotReady = errors.New("the index of this hub is not complete, so nothing is published; " +
 	"edges keep what they have until it is")
 
-// Run holds the lease, compares the stream with the store and publishes, until ctx ends. It then
+// Run holds the lease, makes the stream equal to the store and publishes changes, until ctx ends. It then
 // returns nil.
 func (p *Publisher) Run(ctx context.Context) error {
 	pause := time.Duration(0)
@@ -145,11 +147,21 @@ func (p *Publisher) Run(ctx context.Context) error {
 			break
 		}
 		p.record(err)
-		if pause = min(max(2*pause, retryMin), retryMax); err == nil || errors.Is(err, errLeaseHeld) {
-			pause = min(retryMin, p.config.LeaseTTL/4)
-		}
+		pause = p.nextPause(pause, err)
 	}
 	return nil
+}
+
+// nextPause returns how long to wait after a pause and an attempt. An attempt without an answer has waited
+// already.
+func (p *Publisher) nextPause(last time.Duration, err error) time.Duration {
+	switch {
+	case err == nil, errors.Is(err, errLeaseHeld):
+		return min(retryMin, p.config.LeaseTTL/4)
+	case errors.Is(err, directory.ErrTimeout):
+		return retryMin
+	}
+	return min(max(2*last, retryMin), retryMax)
 }
 
 // Delays between attempts to publish.
@@ -158,8 +170,8 @@ const (
 	retryMax = 15 * time.Second
 )
 
-// wait waits for a time, for a connection if there is none, or for a pass if the index was not ready. A
-// connection sets the pause to 0. It reports false if ctx has ended.
+// wait waits for the pause. It returns early when a lost connection is back, which resets the pause to 0, or
+// after a pass if forPass is set. It reports false if ctx has ended.
 func (p *Publisher) wait(ctx context.Context, pause *time.Duration, forPass bool) bool {
 	if *pause == 0 {
 		return ctx.Err() == nil
@@ -198,7 +210,7 @@ func (p *Publisher) record(err error) {
 	})
 }
 
-// term publishes for as long as this hub holds the lease.
+// term publishes while this hub holds the lease.
 func (p *Publisher) term(ctx context.Context) error {
 	if !p.config.State().Ready {
 		return errNotReady
@@ -218,7 +230,7 @@ func (p *Publisher) term(ctx context.Context) error {
 	return err
 }
 
-// lead takes the lease and publishes, within one session.
+// lead takes the lease and publishes over one connection.
 func (p *Publisher) lead(ctx context.Context, at session) error {
 	if err := p.prepare(ctx, at.js); err != nil {
 		return err
@@ -240,7 +252,7 @@ func (p *Publisher) lead(ctx context.Context, at session) error {
 	cancel(nil)
 	renewing.Wait()
 	err = cmp.Or(kept, err)
-	if !at.over() { // otherwise this hub resumes the lease, unless another one has taken it meanwhile
+	if !at.over() { // otherwise this hub resumes the lease, unless another hub has taken it
 		lease.release()
 	}
 	p.update(func(s *PublisherStatus) { s.Leading, s.Holder = false, "" })

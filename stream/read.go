@@ -13,18 +13,18 @@ import (
 	"rcpt-milter/store"
 )
 
-// Read passes the objects whose messages came after a sequence number to page, with 0 all of the
-// stream. It returns at a state after which the stream has nothing more. Between two such states, an
-// address that moves may have no owner: its new owner is above a state that was read already.
+// Read passes the objects of all messages after sequence since to page. If since is 0, it reads the whole
+// stream. It returns at a state that ends the stream. It does not stop at an earlier state, where an address
+// that moves may have no owner: the message of its new owner may come later.
 //
-// A full read fails unless its digest is that of the state.
+// A full read fails unless the objects have the digest of that state.
 func (s *Source) Read(ctx context.Context, since uint64, page func([]directory.Object) error) error {
 	at, target, err := s.look(ctx)
 	switch {
 	case err != nil:
 		return err
 	case !s.isShown(target.state.Generation):
-		return unusable("the stream was exchanged before it was read", nil)
+		return unusable("the stream was replaced before it was read", nil)
 	case since > target.state.Sequence:
 		return unusable("the stream was set back while it was read", nil)
 	case since == target.state.Sequence:
@@ -41,15 +41,15 @@ func (s *Source) Read(ctx context.Context, since uint64, page func([]directory.O
 	return nil
 }
 
-// isShown reports whether the last Root showed a generation, or there was none.
+// isShown reports whether the last Root returned this generation. It returns true if there was no Root.
 func (s *Source) isShown(generation directory.GUID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.shown.IsZero() || s.shown == generation
 }
 
-// follow reads with the kept tail, or with a new one. The consumer of a kept tail may be gone, such as
-// after the loss of its node; then a new one takes its place.
+// follow reads with the kept tail, or with a new one. If the consumer of the kept tail is gone, for example
+// because its node was lost, follow opens a new tail.
 func (r *reading) follow(ctx context.Context, since uint64) (err error) {
 	for kept := r.tail != nil; ; kept = false {
 		if r.tail == nil {
@@ -69,7 +69,7 @@ func (r *reading) follow(ctx context.Context, since uint64) (err error) {
 	}
 }
 
-// open opens a tail of this session.
+// open opens a new tail in this session.
 func (r *reading) open(ctx context.Context, since uint64) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.s.options.Timeout)
 	defer cancel()
@@ -79,7 +79,7 @@ func (r *reading) open(ctx context.Context, since uint64) (err error) {
 	return err
 }
 
-// take returns the kept tail if it stands at a sequence of the same stream, and still has its consumer.
+// take returns the kept tail if it is at sequence since of the same stream and its consumer still exists.
 func (s *Source) take(since uint64, v view) *tail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,7 +110,7 @@ func (s *Source) setCut(at state) {
 	s.cut = at
 }
 
-// reading is one running Read.
+// reading is one call of Read.
 type reading struct {
 	s      *Source
 	at     session
@@ -120,12 +120,14 @@ type reading struct {
 	full   bool
 
 	batch      []directory.Object
-	sums       sums // of a full read
+	addresses  int  // in batch
+	text       int  // bytes of text in batch
+	sums       sums // digests of the objects of a full read
 	unreadable int  // messages of another version, or damaged ones
-	tooLarge   int  // objects of which the hub says that no message can hold them
+	tooLarge   int  // objects that the hub reported as too large for a message
 }
 
-// run reads until a state after which there is nothing more.
+// run reads until it reaches a state that ends the stream.
 func (r *reading) run(ctx context.Context) error {
 	for {
 		m, meta, err := r.next(ctx)
@@ -154,7 +156,7 @@ func (r *reading) run(ctx context.Context) error {
 	}
 }
 
-// next waits for a message. Without one for some time, the hub has stopped within a pass.
+// next waits for the next message. If none arrives for some time, the hub has stopped within a pass.
 func (r *reading) next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadata, error) {
 	step, cancel := context.WithTimeout(ctx, r.s.options.Timeout)
 	defer cancel()
@@ -166,11 +168,11 @@ func (r *reading) next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetada
 	return m, meta, err
 }
 
-// object adds an object to the page.
+// object adds the object of a message to the page.
 func (r *reading) object(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 	guid, ok := guidOf(r.s.dir, m.Subject())
 	if !ok {
-		return nil // of a later version
+		return nil // a kind of message of a later version
 	}
 	o, err := decodeObject(r.s.dir, guid, m.Data())
 	switch {
@@ -181,14 +183,24 @@ func (r *reading) object(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 	case r.full:
 		r.sums.add(o)
 	}
-	shown := show(o, meta, err)
-	if r.batch = append(r.batch, shown); len(r.batch) < pageSize {
+	return r.add(show(o, meta, err))
+}
+
+// add adds an object to the page, and passes on a page that is full.
+func (r *reading) add(o directory.Object) error {
+	r.batch = append(r.batch, o)
+	r.addresses += len(o.Values)
+	r.text += len(o.DN) + len(o.Unreadable)
+	for _, v := range o.Values {
+		r.text += len(v.Attribute) + len(v.Raw)
+	}
+	if len(r.batch) < pageSize && r.addresses < pageAddresses && r.text < pageText {
 		return nil
 	}
 	return r.flush()
 }
 
-// show returns an object as a controller would show it.
+// show converts an object into the form in which a controller returns it.
 func show(o store.FeedObject, meta *jetstream.MsgMetadata, unreadable error) directory.Object {
 	shown := directory.Object{GUID: directory.GUID(o.GUID), DN: o.DN, USN: meta.Sequence.Stream, Changed: meta.Timestamp}
 	if unreadable != nil {
@@ -210,18 +222,18 @@ func (r *reading) flush() error {
 		return nil
 	}
 	batch := r.batch
-	r.batch = nil
+	r.batch, r.addresses, r.text = nil, 0, 0
 	return r.page(batch)
 }
 
-// isEnd reports whether the stream ends with a state, and verifies a full read.
+// isEnd reports whether at is the end of the stream. At the end of a full read, it verifies the digest.
 func (r *reading) isEnd(ctx context.Context, at state) (bool, error) {
 	_, now, err := r.s.look(ctx)
 	switch {
 	case err != nil:
 		return false, err
 	case !now.same(r.target) || at.Generation != now.state.Generation || now.last < at.Sequence:
-		return false, unusable("the stream was exchanged while it was read", nil)
+		return false, unusable("the stream was replaced while it was read", nil)
 	case now.last > at.Sequence:
 		return false, nil
 	}
@@ -239,8 +251,8 @@ func (r *reading) isEnd(ctx context.Context, at state) (bool, error) {
 	return true, nil
 }
 
-// verify fails unless a full read has what the hub published. Messages that cannot be read may stand
-// for what is missing.
+// verify fails unless a full read returned the objects that the hub published. Missing objects are permitted if
+// unreadable messages may account for them.
 func (r *reading) verify(want store.Digest) error {
 	got := r.sums.digest()
 	if got == want {

@@ -10,11 +10,11 @@ import (
 	"rcpt-milter/testenv/adsim"
 )
 
-// promptly is how long a fleet may take after its connections are back. It takes less than 2 seconds;
-// the rest is for a busy machine.
+// promptly limits the time that a fleet may take to recover after its connections are back. It usually takes
+// less than 2 seconds; the rest is a margin for busy machines.
 const promptly = 15 * time.Second
 
-// unhurried gives a fleet the times that it has outside of tests.
+// unhurried returns a fleet with production timeouts.
 func unhurried(t *testing.T, e *engine, hubAt, edgeAt string) *trio {
 	t.Helper()
 	w := &trio{t: t, engine: e, domain: newDomain(t)}
@@ -28,7 +28,7 @@ func unhurried(t *testing.T, e *engine, hubAt, edgeAt string) *trio {
 	return w
 }
 
-// outage waits until hub and edge have lost the engine, and the edge waits long after failures.
+// outage waits until hub and edge have lost the engine, and until the edge has a long pause between attempts.
 func (w *trio) outage() {
 	w.t.Helper()
 	eventually(w.t, "hub and edge have no connection", func() bool {
@@ -46,7 +46,7 @@ func (w *trio) outage() {
 	}
 }
 
-// recovers fails unless the edge follows the hub soon after both are connected.
+// recovers fails unless the edge soon follows the hub after both are connected.
 func (w *trio) recovers() {
 	w.t.Helper()
 	before := w.edge.mirror.Status().USN
@@ -64,7 +64,7 @@ func (w *trio) recovers() {
 	w.still("recovered")
 }
 
-// TestRecoveryAfterRestart stops the engine until edge and hub wait long between attempts.
+// TestRecoveryAfterRestart stops the engine until hub and edge have long pauses between attempts.
 func TestRecoveryAfterRestart(t *testing.T) {
 	e := newEngine(t, nil)
 	w := unhurried(t, e, e.url(), e.url())
@@ -74,7 +74,7 @@ func TestRecoveryAfterRestart(t *testing.T) {
 	w.recovers()
 }
 
-// TestRecoveryAfterBlip restarts the engine at once, so an edge may still hold a consumer of before.
+// TestRecoveryAfterBlip restarts the engine at once, so the edge may still use a consumer that is gone.
 func TestRecoveryAfterBlip(t *testing.T) {
 	e := newEngine(t, nil)
 	w := unhurried(t, e, e.url(), e.url())
@@ -87,7 +87,7 @@ func TestRecoveryAfterBlip(t *testing.T) {
 	w.recovers()
 }
 
-// TestRecoveryAfterCut cuts the network without a word to either side.
+// TestRecoveryAfterCut cuts the network silently: neither side is notified.
 func TestRecoveryAfterCut(t *testing.T) {
 	e := newEngine(t, nil)
 	n := newNetwork(t, e.url()[len("nats://"):])
@@ -110,7 +110,7 @@ type network struct {
 	running  sync.WaitGroup
 
 	mu     sync.Mutex
-	dead   chan struct{} // closed when the present connections are cut
+	dead   chan struct{} // closed when the current connections are cut
 	healed chan struct{} // closed when new connections work
 }
 
@@ -138,7 +138,7 @@ func newNetwork(t *testing.T, to string) *network {
 
 func (n *network) url() string { return "nats://" + n.listener.Addr().String() }
 
-// cut lets present connections stay open without traffic, and new ones too until heal.
+// cut silences the current connections without closing them. New connections are silent, too, until heal.
 func (n *network) cut() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -152,7 +152,7 @@ func (n *network) heal() {
 	close(n.healed)
 }
 
-// forward forwards one connection.
+// forward relays one connection.
 func (n *network) forward(conn net.Conn) {
 	defer conn.Close()
 	n.mu.Lock()
@@ -181,7 +181,7 @@ func (n *network) forward(conn net.Conn) {
 	}
 }
 
-// pump copies until one side ends. When dead is closed, it goes silent until done is closed.
+// pump copies until one side closes. Once dead is closed, it copies nothing more and waits for done.
 func pump(from, to net.Conn, dead, done <-chan struct{}) {
 	buffer := make([]byte, 32<<10)
 	for {
@@ -201,8 +201,8 @@ func pump(from, to net.Conn, dead, done <-chan struct{}) {
 	}
 }
 
-// TestHubBehindYields has two hubs. One that loses its directory yields to the other, and does not take
-// the lease back.
+// TestHubBehindYields runs two hubs. A hub that loses its directory yields to the other, and does not take the
+// lease back.
 func TestHubBehindYields(t *testing.T) {
 	w := newTrio(t)
 	replica := w.domain.d.NewReplica("dc2", 50000)
@@ -236,7 +236,7 @@ func TestHubBehindYields(t *testing.T) {
 	}
 }
 
-// TestHubBehindLeads: a hub whose directory is late publishes as long as no other hub waits that is better.
+// TestHubBehindLeads checks that a hub whose directory is late keeps publishing unless a better hub waits.
 func TestHubBehindLeads(t *testing.T) {
 	w := newTrio(t)
 	other := newHub(t, "other", w.domain, w.engine.client("other")).start()

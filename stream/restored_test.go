@@ -14,7 +14,8 @@ import (
 	"rcpt-milter/store"
 )
 
-// publishLater publishes an object in a later version, as a hub of a later version would, and a state.
+// publishLater publishes an object in a later payload version, as a hub of a later version would, and then a
+// state.
 func publishLater(t *testing.T, js jetstream.JetStream, a string) {
 	t.Helper()
 	guid := store.GUID{1, 2, 3, 4, 9}
@@ -48,7 +49,7 @@ func publishLater(t *testing.T, js jetstream.JetStream, a string) {
 	}
 }
 
-// holding returns a hub, an edge, and whether the edge holds a removal.
+// holding returns a hub and an edge. If hold is set, the edge holds a removal.
 func holding(t *testing.T, hold bool) *trio {
 	t.Helper()
 	w := &trio{t: t, engine: newEngine(t, nil), domain: newDomain(t)}
@@ -68,15 +69,14 @@ func holding(t *testing.T, hold bool) *trio {
 	return w
 }
 
-// defers reports whether an edge rejects no unknown recipient.
+// defers reports whether an edge does not reject unknown recipients.
 func (w *trio) defers() bool {
 	s, _ := w.edge.mirror.State()
 	return s == mirror.Widening
 }
 
-// TestUnreadableObjectIsADifference: an edge that cannot read an object does not know its addresses, so it
-// proves no address unknown: not while removals are held, not after a full pass, and not after a restart
-// without the engine.
+// TestUnreadableObjectIsADifference checks that an edge with an unreadable object proves no address unknown.
+// That must hold while removals are held, after a full pass, and after a restart without the engine.
 func TestUnreadableObjectIsADifference(t *testing.T) {
 	for _, hold := range []bool{false, true} {
 		t.Run(fmt.Sprint("removals held ", hold), func(t *testing.T) {
@@ -100,9 +100,9 @@ func TestUnreadableObjectIsADifference(t *testing.T) {
 	}
 }
 
-// TestHubAndEngineRestored sets hub and engine back together, as snapshots of their host do. The edge is
-// ahead of the stream until that has passed it, whether the edge notices or not. Then it reads
-// everything, also while a removal is held, when digests cannot be compared.
+// TestHubAndEngineRestored sets hub and engine back together, as restoring a snapshot of their host does. The
+// edge is ahead of the stream until the stream has passed it, whether the edge notices or not. Then the edge
+// must read everything, even while it holds a removal and digests cannot be compared.
 func TestHubAndEngineRestored(t *testing.T) {
 	for _, hold := range []bool{false, true} {
 		t.Run(fmt.Sprint("removals held ", hold), func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestHubAndEngineRestored(t *testing.T) {
 			w.engine.start()
 			w.hub.start()
 			w.domain.add("after", "after@corp.example")
-			// Without held removals the digests differ, and a full pass follows within two minutes.
+			// Without held removals, the digests differ, and a full pass follows within two minutes.
 			eventually(t, "edge has the new address, or defers it", func() bool {
 				return w.edge.has("after@corp.example") || !hold && w.defers()
 			})
@@ -132,7 +132,7 @@ func TestHubAndEngineRestored(t *testing.T) {
 	}
 }
 
-// TestBehindEdges: reports of edges show a hub that it was set back.
+// TestBehindEdges checks that reports of edges reveal to a hub that its stream was set back.
 func TestBehindEdges(t *testing.T) {
 	at := term{generation: directory.GUID{1}, last: 10}
 	other := directory.GUID{2}

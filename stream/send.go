@@ -13,21 +13,21 @@ import (
 	"rcpt-milter/store"
 )
 
-// headerRoom is kept of each message for the headers of encode, besides the name of the stream. An engine
-// counts them, too.
+// headerRoom reserves space in each message for the headers that encode adds, not counting the name of the
+// stream. An engine counts headers as part of the message.
 const headerRoom = 256
 
-// maxPending is the number of messages on their way to the engine.
+// maxPending limits the messages that the engine has not yet confirmed.
 const maxPending = 2000
 
 // message is a message of a stream.
 type message struct {
 	subject string
 	data    []byte
-	ttl     time.Duration // 0: it stays
+	ttl     time.Duration // 0 means no expiry
 }
 
-// objects publishes objects, with what is withheld of them.
+// objects publishes objects with their withheld addresses.
 func (t *term) objects(ctx context.Context, list []store.FeedObject) error {
 	messages := make([]message, len(list))
 	for i, o := range list {
@@ -50,7 +50,7 @@ func (t *term) message(o store.FeedObject) (message, error) {
 	delete(t.tooLarge, o.GUID)
 	var err error
 	if m.data, err = encodeObject(t.p.config.Directory, o, t.p.config.Names, t.limit()); errors.Is(err, errTooLarge) {
-		t.p.config.Log.Error("object cannot be published, so edges keep what they have of it, and defer unknown recipients "+
+		t.p.config.Log.Error("object does not fit in a message; edges keep what they have of it and defer unknown recipients "+
 			"until it has fewer addresses", "error", err)
 		if t.tooLarge == nil {
 			t.tooLarge = map[store.GUID]bool{}
@@ -61,7 +61,7 @@ func (t *term) message(o store.FeedObject) (message, error) {
 	return m, err
 }
 
-// limit returns how many bytes of an object the engine accepts in a message.
+// limit returns the largest message of an object that the engine accepts, in bytes without headers.
 func (t *term) limit() int {
 	limit := int64(maxPayload)
 	if t.js != nil {
@@ -70,9 +70,9 @@ func (t *term) limit() int {
 	return int(limit) - headerRoom - len(streamName(t.p.config.Directory))
 }
 
-// send publishes messages in order. Each one expects the one before it to be the last of the stream,
-// so the engine rejects a hub that lost its lease. It waits for the oldest message before it has more
-// than maxPending on their way; the library would wait for any, and not for ctx.
+// send publishes messages in order. Each message expects the one before it to be the last of the stream, so the
+// engine rejects a hub that has lost its lease. When maxPending messages are unconfirmed, send waits for the
+// oldest. The library would wait for any of them, and would ignore ctx.
 func (t *term) send(ctx context.Context, messages []message) error {
 	var futures []jetstream.PubAckFuture
 	expected := t.last
@@ -101,9 +101,9 @@ func (t *term) send(ctx context.Context, messages []message) error {
 	return nil
 }
 
-// confirm waits until the engine has stored a message in its place.
+// confirm waits until the engine has stored a message at the expected sequence.
 func (t *term) confirm(ctx context.Context, f jetstream.PubAckFuture) error {
-	timer := time.NewTimer(defaultTimeout)
+	timer := time.NewTimer(defaultTimeout) // a new term would have to compare the whole stream
 	defer timer.Stop()
 	select {
 	case ack := <-f.Ok():
@@ -129,7 +129,7 @@ func refused(err error) error {
 	return explain(err)
 }
 
-// encode returns a message that expects the last sequence of its stream.
+// encode returns a message that expects a sequence to be the last of its stream.
 func (t *term) encode(m message, expected uint64) *nats.Msg {
 	out := nats.NewMsg(m.subject)
 	out.Data = m.data

@@ -12,7 +12,7 @@ import (
 	"rcpt-milter/store"
 )
 
-// TestObjectIsTooLarge shows an object that no message can hold, and what it is afterwards.
+// TestObjectIsTooLarge publishes an object that does not fit in a message, and then a smaller version of it.
 func TestObjectIsTooLarge(t *testing.T) {
 	large := store.FeedObject{GUID: store.GUID{1}}
 	for i := range maxAddresses + 1 {
@@ -43,8 +43,8 @@ func TestObjectIsTooLarge(t *testing.T) {
 	}
 }
 
-// TestSendEndsWithContext: publishing to an engine that confirms nothing ends with its context, also when
-// no more messages may be on their way.
+// TestSendEndsWithContext publishes to an engine that confirms nothing. Publishing must end with its context,
+// even when maxPending messages are unconfirmed.
 func TestSendEndsWithContext(t *testing.T) {
 	e := newEngine(t, nil)
 	nc, js, err := e.client("hub").js(t.Context())
@@ -54,7 +54,7 @@ func TestSendEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	arrived := 0
-	mute, err := nc.Subscribe(allObjects("corp"), func(*nats.Msg) { // there is no stream, and this does not answer
+	mute, err := nc.Subscribe(allObjects("corp"), func(*nats.Msg) { // no stream exists, and nothing is answered
 		if arrived++; arrived == maxPending {
 			cancel()
 		}

@@ -12,16 +12,15 @@ import (
 	"rcpt-milter/directory"
 )
 
-// The loss of a silent connection is detected within silenceLimit, because each ping gets an answer. All
-// received bytes count, so a slow but busy connection does not count as lost. After maxPings without an
-// answer the connection ends in any case.
+// The engine answers each ping, so silenceLimit detects a dead connection. Any received bytes count, so a slow
+// but busy connection is not considered lost. In any case, a connection ends after maxPings unanswered pings.
 const (
 	pingInterval = 2 * time.Second
 	silenceLimit = 8 * time.Second
 	maxPings     = 60
 )
 
-// dialer makes connections that fail when nothing arrives for silenceLimit, or when ctx ends.
+// dialer makes connections that fail after silenceLimit without data. Dialing ends with ctx.
 type dialer struct{ ctx context.Context }
 
 // Dial connects to an engine.
@@ -34,13 +33,13 @@ func (d dialer) Dial(network, address string) (net.Conn, error) {
 }
 
 // guardedConn is a connection whose reads and writes fail after silenceLimit without progress. The library
-// writes under its lock, so a write must not block for long.
+// writes with its lock held, so a write must not block for long.
 type guardedConn struct {
 	net.Conn
 	stop func() bool
 
 	mu    sync.Mutex
-	limit time.Time // deadline of the library; zero means none
+	limit time.Time // deadline set by the library; zero means none
 }
 
 func (c *guardedConn) Read(b []byte) (int, error) {
@@ -57,7 +56,7 @@ func (c *guardedConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// SetDeadline limits the set-up of the connection.
+// SetDeadline limits the connection setup.
 func (c *guardedConn) SetDeadline(t time.Time) error {
 	c.mu.Lock()
 	c.limit = t
@@ -80,18 +79,18 @@ func (c *guardedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// errLost ends all waits for answers over a lost connection: a request or a consumer does not outlive its
+// errLost ends all waits for answers over a lost connection. Requests and consumers do not survive their
 // connection.
 var errLost = &kindError{directory.ErrUnreachable, "the connection to the engine was lost meanwhile", nil}
 
-// session is one connection until its loss.
+// session is a connection until it is lost.
 type session struct {
 	js   jetstream.JetStream
-	lost <-chan struct{} // closed at its end
+	lost <-chan struct{} // closed when the connection is lost
 }
 
-// session returns the present session; an error if there is no connection. It waits for the first
-// attempt to connect, until ctx ends.
+// session returns the current session, or an error if there is no connection. It waits for the first attempt to
+// connect, or until ctx ends.
 func (c *Client) session(ctx context.Context) (session, error) {
 	a, err := c.made(ctx)
 	if err != nil {
@@ -117,7 +116,7 @@ func (s session) over() bool {
 	}
 }
 
-// within returns a context that also ends with the session.
+// within returns a context that is also canceled when the session ends.
 func (s session) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
@@ -130,7 +129,7 @@ func (s session) within(ctx context.Context) (context.Context, context.CancelFun
 	return ctx, func() { cancel(nil) }
 }
 
-// whyEnded returns errLost for an error that the end of a session caused, otherwise the error.
+// whyEnded returns errLost if the end of the session caused err; otherwise it returns err.
 func whyEnded(ctx context.Context, err error) error {
 	if err != nil && errors.Is(context.Cause(ctx), errLost) {
 		return errLost
@@ -138,7 +137,7 @@ func whyEnded(ctx context.Context, err error) error {
 	return err
 }
 
-// away returns a channel that is closed at the next connection; nil if there is a connection.
+// away returns a channel that is closed at the next connection. It returns nil if there is a connection.
 func (c *Client) away() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()

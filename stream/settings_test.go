@@ -7,7 +7,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// olderStream returns the settings with which an older version made the stream of a directory.
+// olderStream returns the settings that an older version gave to the stream of a directory.
 func olderStream(dir string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{Name: streamName(dir), Description: "addresses of " + dir,
 		Subjects: []string{allObjects(dir), stateSubject(dir)}, Storage: jetstream.FileStorage,
@@ -16,7 +16,7 @@ func olderStream(dir string) jetstream.StreamConfig {
 }
 
 // TestOlderStreamGetsLimits gives a stream with content the settings of an older version. A hub that starts
-// brings them up to date, and neither the stream nor an edge loses anything.
+// must update them without loss for the stream or an edge.
 func TestOlderStreamGetsLimits(t *testing.T) {
 	for _, foreign := range []bool{false, true} {
 		name := map[bool]string{false: "consumers of edges", true: "consumer of another program"}[foreign]
@@ -28,7 +28,7 @@ func TestOlderStreamGetsLimits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if foreign { // lives longer than the limit allows, so the engine refuses the limit
+			if foreign { // lives longer than the limit permits, so the engine rejects the limit
 				if _, err := s.CreateConsumer(t.Context(), jetstream.ConsumerConfig{InactiveThreshold: time.Hour}); err != nil {
 					t.Fatal(err)
 				}

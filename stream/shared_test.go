@@ -4,7 +4,8 @@ import (
 	"testing"
 )
 
-// TestSharedName: an edge notices that another host reports under its name, and that it no longer does.
+// TestSharedName checks that an edge detects another host that reports under its name, and detects that it has
+// stopped.
 func TestSharedName(t *testing.T) {
 	e, d := newEngine(t, nil), newDomain(t)
 	d.fill(1)
@@ -21,7 +22,7 @@ func TestSharedName(t *testing.T) {
 	}
 	report(one, other, one, other, one)
 	report(two, two, two) // a restart
-	report(one)           // a lost answer looks like this
+	report(one)           // also the effect of a lost answer
 	if one.SharedName("corp") != "" || two.SharedName("corp") != "" || other.SharedName("corp") != "" {
 		t.Fatal("a name counts as shared too early")
 	}

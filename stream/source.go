@@ -12,54 +12,62 @@ import (
 	"rcpt-milter/store"
 )
 
-// SourceOptions configure a Source.
+// SourceOptions configures a Source.
 type SourceOptions struct {
-	Timeout time.Duration // of a step without progress; 0 means 30 seconds
+	Timeout time.Duration // limit of a step without progress; 0 means 30 seconds
 	Log     *slog.Logger  // required
 }
 
-// pageSize is the number of objects in a page.
-const pageSize = 1000
+// A page ends with the object that reaches one of these limits. Without the last two, a hostile hub could use up
+// the memory of an edge.
+const (
+	pageSize      = 1000    // objects
+	pageAddresses = 50_000  // addresses of all objects
+	pageText      = 8 << 20 // bytes of names and addresses of all objects
+)
 
 // defaultTimeout is the default of SourceOptions.Timeout.
 const defaultTimeout = 30 * time.Second
 
-// lookTimeout limits the requests of one look at the newest state, which a cluster without a leader does
-// not answer at all.
-const lookTimeout = 10 * time.Second
+// A cluster without a leader does not answer at all, also not once it has a leader again. Waiting longer only
+// delays the next attempt. These requests can be repeated.
+const (
+	lookTimeout   = 10 * time.Second // of the requests of one look at the newest state, or of one step of a hub
+	answerTimeout = 5 * time.Second  // of the first request of a hub to a stream, which changes nothing
+)
 
-// Source shows the stream of one directory as a source of package mirror. Like any source, it is
-// used by one goroutine; a page function may call Root and Read.
+// Source presents the stream of one directory as a source to package mirror. Like any source, it is for one
+// goroutine; a page function may call Root and Read.
 type Source struct {
 	client  *Client
 	dir     string
 	options SourceOptions
 
 	mu     sync.Mutex
-	kept   *tail          // at the end of the last read; nil: none
-	shown  directory.GUID // generation of the last Root; zero: none
-	cut    state          // where the last read ended
+	kept   *tail          // positioned at the end of the last read; nil means none
+	shown  directory.GUID // generation that the last Root returned; zero means none
+	cut    state          // the state at which the last read ended
 	closed bool
 }
 
-// Hub describes the hub and the state that it published last.
+// Hub describes the hub and the last state that it published.
 type Hub struct {
 	Name       string        // of the hub
-	Version    string        // of the hub's program
-	Controller string        // that the hub follows
-	Age        time.Duration // of the last good pass of the hub, at At
+	Version    string        // version of the hub's program
+	Controller string        // the controller that the hub follows
+	Age        time.Duration // age of the hub's last good pass, at the time At
 	AgeUnknown bool
 	At         time.Time // when the state was read, by the local clock
-	Pass       uint64    // number of that pass
+	Pass       uint64    // number of the hub's last good pass
 	Generation directory.GUID
 	Sequence   uint64 // of the state
 	Digest     store.Digest
 	Unreadable int  // messages that cannot be read, such as those of a later version
-	TooLarge   int  // objects that no message can hold
-	Known      bool // a state was read
+	TooLarge   int  // objects that do not fit in a message
+	Known      bool // whether a state was read
 }
 
-// Source returns a source for the directory. It does not wait for the engine.
+// Source returns a source for a directory. It does not wait for the engine.
 func (c *Client) Source(directory string, o SourceOptions) (*Source, error) {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
@@ -67,7 +75,7 @@ func (c *Client) Source(directory string, o SourceOptions) (*Source, error) {
 	return &Source{client: c, dir: directory, options: o}, nil
 }
 
-// Hub returns what the sources of this directory read last.
+// Hub returns what the sources of a directory have read last.
 func (c *Client) Hub(directory string) Hub {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,10 +105,10 @@ func (s *Source) Root(ctx context.Context) (directory.Root, error) {
 	s.shown = v.state.Generation
 	s.mu.Unlock()
 	return directory.Root{Term: v.state.Term, HighestCommittedUSN: v.state.Sequence, InvocationID: v.state.Generation,
-		DNSHostName: streamName(s.dir), Now: v.now, DeletedVisible: true, Age: v.age}, nil
+		DNSHostName: streamName(s.dir), Now: v.now, DeletedVisible: true, Age: v.age, LastUSN: v.last}, nil
 }
 
-// look reads the newest state.
+// look reads the newest state of the stream.
 func (s *Source) look(ctx context.Context) (session, view, error) {
 	ctx, cancel := context.WithTimeout(ctx, min(s.options.Timeout, lookTimeout))
 	defer cancel()
@@ -117,15 +125,15 @@ func (s *Source) look(ctx context.Context) (session, view, error) {
 	return at, v, whyEnded(ctx, err)
 }
 
-// Digest returns the digest that the hub published with the state at which the last Read ended, and the
-// sequence of that state.
+// Digest returns the digest and the sequence of the state at which the last Read ended.
 func (s *Source) Digest() (digest store.Digest, sequence uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.cut.Digest, s.cut.Sequence, s.cut.Sequence != 0
 }
 
-// Watch calls ready when it misses no more states, and changed after each state with changes.
+// Watch calls ready as soon as it will not miss a state, and calls changed after each state that followed
+// changed objects.
 func (s *Source) Watch(ctx context.Context, ready, changed func()) error {
 	at, v, err := s.look(ctx)
 	if err != nil {
@@ -161,7 +169,7 @@ func (s *Source) watch(ctx context.Context, js jetstream.JetStream, v view, read
 	}
 }
 
-// Close ends the reads of the source. The client stays open.
+// Close ends the reads of the source. The client stays connected.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,38 +10,38 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Limits of what waits in the client of one consumer.
+// Limits of the messages that wait in the client of one consumer.
 const (
 	pullMessages  = 2000
 	pullBytes     = 8 << 20
-	pullHeartbeat = 2 * time.Second // a consumer that is silent for twice as long is gone
+	pullHeartbeat = 2 * time.Second // a consumer that is silent for twice this time is gone
 	inactiveAfter = 5 * time.Minute
 )
 
-// errGap means that a message was lost between engine and client.
+// errGap reports the loss of a message between the engine and the client.
 var errGap = errors.New("messages were lost on the way from the engine")
 
-// tail reads a stream from some sequence on, and stays open. It delivers each message once and in
-// order, or fails.
+// tail reads a stream from a given sequence and stays open. It delivers each message once and in order, or
+// fails.
 type tail struct {
 	js       jetstream.JetStream
 	stream   string
 	name     string
-	created  time.Time // of the stream
+	created  time.Time // creation time of the stream
 	messages jetstream.MessagesContext
-	received uint64    // messages from the consumer
-	session  session   // in which it was opened, for one that is kept
-	keptAt   time.Time // when it was last kept
-	position uint64    // sequence of the last message; everything before it was delivered
+	received uint64    // number of messages received from the consumer
+	session  session   // session in which a kept tail was opened
+	keptAt   time.Time // when the tail was last kept for another read
+	position uint64    // sequence up to which all messages were delivered
 }
 
-// openTail opens a tail that begins after a sequence. An empty filter means all subjects.
+// openTail opens a tail that starts after a sequence. An empty filter selects all subjects.
 func openTail(ctx context.Context, js jetstream.JetStream, stream, filter string, after uint64) (*tail, error) {
 	return openConsumer(ctx, js, stream, jetstream.ConsumerConfig{FilterSubject: filter,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1}, after)
 }
 
-// openLast opens a tail that begins with the last message of a subject.
+// openLast opens a tail that starts with the last message of a subject.
 func openLast(ctx context.Context, js jetstream.JetStream, stream, subject string) (*tail, error) {
 	return openConsumer(ctx, js, stream, jetstream.ConsumerConfig{FilterSubject: subject,
 		DeliverPolicy: jetstream.DeliverLastPolicy}, 0)
@@ -84,7 +84,7 @@ func (t *tail) next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadata,
 	return m, meta, nil
 }
 
-// close stops reading and deletes the consumer. The engine deletes one that it cannot reach later.
+// close stops reading and deletes the consumer. If that fails, the engine deletes the consumer after some time.
 func (t *tail) close() {
 	if t == nil {
 		return
@@ -99,5 +99,5 @@ func (t *tail) close() {
 	})
 }
 
-// quoted prints foreign text in one short line.
+// quoted formats foreign text as one short line.
 func quoted(text string) string { return strconv.QuoteToASCII(text[:min(len(text), 100)]) }

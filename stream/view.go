@@ -10,22 +10,22 @@ import (
 	"rcpt-milter/directory"
 )
 
-// view is what a stream shows at one moment.
+// view is the condition of a stream at one moment.
 type view struct {
 	created  time.Time     // of the stream
-	last     uint64        // sequence of its last message
-	messages uint64        // that it holds
-	now      time.Time     // by the clock of the server
-	state    state         // the newest
-	found    bool          // there is a state
-	age      time.Duration // of the last good pass of the hub
+	last     uint64        // sequence of the last message
+	messages uint64        // number of messages in the stream
+	now      time.Time     // by the clock of the engine
+	state    state         // the newest state, if found
+	found    bool          // the stream has a state
+	age      time.Duration // age of the hub's last good pass
 }
 
-// errNoStream means that the engine has no stream for a directory.
+// errNoStream reports that the engine has no stream for a directory.
 var errNoStream = errors.New("the engine has no stream for this directory; check that a hub publishes it")
 
-// look reads the newest state of a stream. The leader of the stream answers, so an answer is never
-// older than an earlier one of the same stream.
+// look reads the newest state of a stream. The leader of the stream answers, so an answer is never older than a
+// previous answer about the same stream.
 func look(ctx context.Context, js jetstream.JetStream, dir string) (view, error) {
 	s, err := js.Stream(ctx, streamName(dir))
 	if err != nil {
@@ -49,12 +49,12 @@ func look(ctx context.Context, js jetstream.JetStream, dir string) (view, error)
 	return v, nil
 }
 
-// same reports whether two views show one stream of one generation.
+// same reports whether two views are of the same generation of the same stream.
 func (v view) same(o view) bool {
 	return v.created.Equal(o.created) && v.state.Generation == o.state.Generation
 }
 
-// explain makes an error of the engine one of package directory.
+// explain converts an error of the engine into an error of package directory.
 func explain(err error) error {
 	switch {
 	case err == nil:

@@ -16,7 +16,7 @@ import (
 
 const (
 	people = "OU=People,DC=corp,DC=example"
-	soon   = 3 * time.Minute // in which everything that is expected has happened
+	soon   = 3 * time.Minute // limit for everything that must happen
 )
 
 // domain is a simulated Active Directory with one controller.
@@ -53,7 +53,7 @@ func proxies(addresses []string) adsim.Attrs {
 	return attrs
 }
 
-// node is a store with a mirror, and with a publisher at a hub.
+// node is a store with a mirror. A hub also has a publisher.
 type node struct {
 	t      *testing.T
 	name   string
@@ -62,11 +62,11 @@ type node struct {
 	mirror *mirror.Mirror
 	config mirror.Config
 	client *Client
-	source SourceOptions // of an edge
+	source SourceOptions // used by an edge
 
 	publisher *Publisher
-	publish   *PublisherConfig // nil: an edge
-	offset    atomic.Int64     // of its clock
+	publish   *PublisherConfig // nil for an edge
+	offset    atomic.Int64     // added to its clock
 	passed    chan mirror.PassResult
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
@@ -83,7 +83,7 @@ func newNode(t *testing.T, name string, client *Client, dial func(context.Contex
 	return n
 }
 
-// newHub returns a hub of a domain. It does not run yet.
+// newHub returns a hub of a domain. The caller starts it.
 func newHub(t *testing.T, name string, d *domain, client *Client, change ...func(*PublisherConfig)) *node {
 	t.Helper()
 	ca, err := d.server.WriteCA(t.TempDir())
@@ -101,7 +101,7 @@ func newHub(t *testing.T, name string, d *domain, client *Client, change ...func
 	return n
 }
 
-// newEdge returns an edge. It does not run yet.
+// newEdge returns an edge. The caller starts it.
 func newEdge(t *testing.T, name string, client *Client) *node {
 	t.Helper()
 	var n *node
@@ -115,7 +115,7 @@ func newEdge(t *testing.T, name string, client *Client) *node {
 
 func (n *node) now() time.Time { return time.Now().Add(time.Duration(n.offset.Load())) }
 
-// state is what a hub says of its mirror.
+// state describes the mirror of a hub.
 func (n *node) state() SourceState {
 	s := n.mirror.Status()
 	ready := s.State != mirror.NotReady && s.State != mirror.Widening
@@ -175,7 +175,7 @@ func (n *node) stop() {
 	}
 }
 
-// has reports whether lookups know an address.
+// has reports whether lookups find an address.
 func (n *node) has(text string) bool {
 	n.t.Helper()
 	p, err := n.store.Lookup(parse(n.t, text))
@@ -194,7 +194,7 @@ func (n *node) digest() store.Digest {
 	return d
 }
 
-// eventually waits until something holds. It polls, because it waits for several processes.
+// eventually waits until holds returns true. It polls, because several processes are involved.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(soon); !holds(); time.Sleep(2 * time.Millisecond) {
@@ -204,7 +204,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// equal waits until nodes answer the same as the hub.
+// equal waits until all edges have the digest of the hub.
 func equal(t *testing.T, hub *node, edges ...*node) {
 	t.Helper()
 	for _, e := range edges {

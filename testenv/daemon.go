@@ -23,26 +23,29 @@ const (
 
 // Status is the part of `rcpt-milter status --json` that tests use.
 type Status struct {
-	State       string `json:"state"`
-	StoreState  string `json:"store_state"`
-	Addresses   int    `json:"addresses"`
-	Objects     int    `json:"objects"`
-	Digest      string `json:"digest"`
-	Directories []struct {
-		Name                    string       `json:"name"`
-		State                   string       `json:"state"`
-		DomainController        string       `json:"domain_controller"`
-		InvocationID            string       `json:"invocation_id"`
-		USN                     uint64       `json:"usn"`
-		HighestUSN              uint64       `json:"highest_committed_usn"`
-		LastIncremental         Pass         `json:"last_incremental"`
-		LastFull                Pass         `json:"last_full"`
-		FullPassReason          string       `json:"full_pass_reason"`
-		Running                 *RunningPass `json:"running"` // nil: no pass is running
-		LastError               string       `json:"last_error"`
-		HeldRemovals            int          `json:"held_removals"`
-		DeletedObjectsAreListed bool         `json:"deleted_objects_visible"`
-	} `json:"directories"`
+	State       string            `json:"state"`
+	StoreState  string            `json:"store_state"`
+	Addresses   int               `json:"addresses"`
+	Objects     int               `json:"objects"`
+	Digest      string            `json:"digest"`
+	Directories []DirectoryStatus `json:"directories"`
+}
+
+// DirectoryStatus is the part about one directory.
+type DirectoryStatus struct {
+	Name                    string       `json:"name"`
+	State                   string       `json:"state"`
+	DomainController        string       `json:"domain_controller"`
+	InvocationID            string       `json:"invocation_id"`
+	USN                     uint64       `json:"usn"`
+	HighestUSN              uint64       `json:"highest_committed_usn"`
+	LastIncremental         Pass         `json:"last_incremental"`
+	LastFull                Pass         `json:"last_full"`
+	FullPassReason          string       `json:"full_pass_reason"`
+	Running                 *RunningPass `json:"running"` // nil: no pass is running
+	LastError               string       `json:"last_error"`
+	HeldRemovals            int          `json:"held_removals"`
+	DeletedObjectsAreListed bool         `json:"deleted_objects_visible"`
 }
 
 // Pass is one sync run in status.
@@ -66,11 +69,11 @@ type RunningPass struct {
 
 // Status queries the daemon. An error means that it did not answer.
 func (h *Harness) Status(ctx context.Context) (Status, error) {
-	return h.statusAt(ctx, Milter)
+	return h.StatusAt(ctx, Milter)
 }
 
-// statusAt queries the daemon of a service.
-func (h *Harness) statusAt(ctx context.Context, service string) (Status, error) {
+// StatusAt is Status for the daemon of a service.
+func (h *Harness) StatusAt(ctx context.Context, service string) (Status, error) {
 	var status Status
 	out, err := h.Exec(ctx, service, "rcpt-milter", "status", "--json")
 	if err != nil {
@@ -83,6 +86,32 @@ func (h *Harness) statusAt(ctx context.Context, service string) (Status, error) 
 		return status, fmt.Errorf("rcpt-milter status --json: %w", err)
 	}
 	return status, nil
+}
+
+// Exported returns every address of the daemon's index, sorted.
+func (h *Harness) Exported(ctx context.Context) ([]string, error) { return h.ExportedAt(ctx, Milter) }
+
+// ExportedAt is Exported for the daemon of a service.
+func (h *Harness) ExportedAt(ctx context.Context, service string) ([]string, error) {
+	out, err := h.Exec(ctx, service, "rcpt-milter", "export", "--format", "json", "--all")
+	if err != nil {
+		return nil, err
+	}
+	var rows []struct {
+		Address string `json:"address"`
+		Source  string `json:"source"`
+	}
+	if err := json.Unmarshal([]byte(out.Stdout), &rows); err != nil {
+		return nil, fmt.Errorf("rcpt-milter export: exit status %d, %w: %s", out.Status, err, lastLines(out.Stderr, 3))
+	}
+	var list []string
+	for _, r := range rows {
+		if r.Source == "index" {
+			list = append(list, r.Address)
+		}
+	}
+	slices.Sort(list)
+	return list, nil
 }
 
 // AwaitFresh waits until the daemon reports that its index is fresh.

@@ -2,7 +2,6 @@ package testenv_test
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"maps"
@@ -15,9 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rcpt-milter/testenv"
+	"rcpt-milter/testenv/soak/model"
 )
 
-// A random life in a real domain, beside the one on simulated controllers in soak: fewer
+// A random life in a real domain, beside the one on simulated controllers in soak/simulated: fewer
 // operations and fewer faults, but the real Samba, daemon and Postfix.
 
 var (
@@ -25,19 +25,14 @@ var (
 	randomSeed = flag.Uint64("random.seed", 1, "its seed")
 )
 
-const (
-	// randomEach limits one operation, including all waiting.
-	randomEach = 3 * time.Second
-	// randomPool is the number of addresses that move between objects.
-	randomPool = 40
-	// randomPeople is the approximate number of objects.
-	randomPeople = 30
-)
+// randomEach limits one operation, including all waiting.
+const randomEach = 3 * time.Second
 
 // life is one random life. A failure prints the operations since the last quiet point.
 type life struct {
 	*edge
-	world  *model
+	world  *model.Model
+	blind  bool // the daemon may not see deleted objects
 	domain *testenv.Domain
 	rnd    *rand.Rand
 	prober *prober
@@ -79,14 +74,14 @@ func newLife(t *testing.T) *life {
 		digests: map[string]string{}, counts: map[string]int{}}
 	l.connect()
 	t.Cleanup(l.clean)
-	l.must(l.domain.DeleteTree(lifeOU)) // of a run that was interrupted
-	l.world = newModel()
-	l.must(l.world.furnish(l.domain))
+	l.world = model.New("Life", l.rnd)
+	l.must(l.domain.DeleteTree(l.world.Root)) // of a run that was interrupted
+	l.must(l.world.Furnish(l.domain, 2))
 	l.must(l.Stop(l.ctx, testenv.Milter))
 	l.startEmpty(l.edits()...)
 	_, err := l.AwaitCaughtUp(l.ctx, l.domain)
 	l.must(err)
-	prober, stop := l.probe(l.world.anchors()...)
+	prober, stop := l.probe(l.world.Anchors()...)
 	l.prober = prober
 	t.Cleanup(stop)
 	return l
@@ -111,7 +106,7 @@ func (l *life) clean() {
 	domain, err := l.Administrator(ctx)
 	if err == nil {
 		defer domain.Close()
-		err = domain.DeleteTree(lifeOU)
+		err = domain.DeleteTree(l.world.Root)
 	}
 	if err == nil {
 		err = l.ListDeleted(ctx, testenv.MailDN, true)
@@ -131,44 +126,28 @@ func (l *life) report() {
 }
 
 // edits returns the rules of the model as edits of the configuration.
-func (l *life) edits() []func(string) string {
-	r := l.world.rules
-	bases, err := json.Marshal(r.Bases)
-	l.must(err)
-	keys := fmt.Sprintf("    poll: 1s\n    bases: %s\n", bases)
-	if r.ProxiesOnly {
-		keys += "    address_attributes: [proxyAddresses]\n"
-	}
-	if r.OmitDisabled {
-		keys += "    disabled_accounts: omit\n"
-	}
-	edits := []func(string) string{testenv.Replace("    poll: 1s\n", keys)}
-	if r.Grace {
-		edits = append(edits, testenv.Replace("removal_grace: 0s", "removal_grace: 1h"))
-	}
-	return edits
-}
+func (l *life) edits() []func(string) string { return l.world.Rules.Edits("") }
 
 // note records an operation.
 func (l *life) note(format string, args ...any) {
 	l.steps = append(l.steps, fmt.Sprintf("%4d  ", l.ops)+fmt.Sprintf(format, args...))
 }
 
-// change applies an operation to the model and then to the domain. It first takes the
+// change applies a change to the model and then to the domain. It first takes the
 // addresses that become invalid from the prober; they return at the next quiet point.
-func (l *life) change(c change) {
+func (l *life) change(c model.Change) {
 	l.t.Helper()
-	l.note("%s", c.what)
-	c.model()
+	l.note("%s", c.What)
+	c.Model()
 	l.expect()
-	if err := c.domain(l.domain); err != nil {
-		l.t.Fatalf("%s: %v", c.what, err)
+	if err := c.Domain(l.domain); err != nil {
+		l.t.Fatalf("%s: %v", c.What, err)
 	}
 }
 
 // expect makes the prober ask for the valid addresses of the model.
 func (l *life) expect() {
-	valid := l.world.valid()
+	valid := l.world.Valid()
 	for _, a := range l.prober.list() {
 		if !valid[a] {
 			l.prober.remove(a)
@@ -176,52 +155,15 @@ func (l *life) expect() {
 	}
 }
 
-func draw[T any](l *life, list []T) T { return list[l.rnd.IntN(len(list))] }
-
-// address draws from a small pool, which makes collisions likely.
-func (l *life) address() string {
-	return fmt.Sprintf("life%d@%s", l.rnd.IntN(randomPool), draw(l,
-		[]string{"corp.example", "corp.example", "lab.sub.example"}))
-}
-
-// proxy spells an address as a value of proxyAddresses.
-func (l *life) proxy(address string) string {
-	return draw(l, []string{"smtp:", "SMTP:", "sMtP:"}) + draw(l,
-		[]string{address, strings.ToUpper(address[:1]) + address[1:]})
-}
-
 // one runs one operation.
 func (l *life) one() {
 	l.t.Helper()
-	people := l.world.living()
-	if len(people) < randomPeople/2 || len(people) < randomPeople && l.rnd.IntN(6) == 0 {
-		l.counts["create"]++
-		l.create(l.address())
-		return
-	}
-	someone, other := draw(l, people), draw(l, people)
-	operations := []struct {
+	type operation struct {
 		name   string
 		weight int
 		do     func()
-	}{
-		{"create", 8, func() { l.create(l.address()) }},
-		{"add", 9, func() { l.add(someone, l.address()) }},
-		{"remove", 6, func() { l.remove(someone) }},
-		{"mail", 5, func() {
-			l.change(l.world.setMail(someone, draw(l, []string{"", l.address(), l.address()})))
-		}},
-		{"move-alias", 12, func() { l.moveAlias(someone, other) }},
-		{"share", 4, func() { l.share(someone, other) }},
-		{"rename", 4, func() { l.change(l.world.move(someone, l.world.newName(), someone.ou)) }},
-		{"move", 10, func() { l.change(l.world.move(someone, someone.name, draw(l, l.world.places()))) }},
-		{"move-ou", 5, func() {
-			l.change(l.world.moveOU(draw(l, l.world.wander), draw(l, l.world.fixed())))
-		}},
-		{"disable", 6, func() { l.disable(someone) }},
-		{"delete", 7, func() { l.change(l.world.delete(someone)) }},
-		{"replace", 4, func() { l.replace(someone) }},
-		{"undelete", 6, l.undelete},
+	}
+	list := []operation{
 		{"pass", 4, func() { l.note("sync"); l.sync() }},
 		{"right", 2, l.right},
 		{"reload", 3, l.reload},
@@ -236,135 +178,40 @@ func (l *life) one() {
 			l.connect()
 		}},
 	}
-	all := 0
-	for _, o := range operations {
-		all += o.weight
+	for _, o := range l.world.Operations() {
+		list = append(list, operation{o.Name, o.Weight, func() { l.apply(o.Draw()) }})
 	}
-	n := l.rnd.IntN(all)
-	for _, o := range operations {
-		if n -= o.weight; n < 0 {
-			l.counts[o.name]++
-			o.do()
-			return
+	o := model.Choose(l.rnd, list, func(o operation) int { return o.weight })
+	l.counts[o.name]++
+	o.do()
+}
+
+// apply applies the steps of an operation. A pass may run between two steps.
+func (l *life) apply(steps []model.Step) {
+	l.t.Helper()
+	for i, step := range steps {
+		if i > 0 && l.rnd.IntN(4) == 0 {
+			l.note("sync")
+			l.sync()
 		}
-	}
-}
-
-func (l *life) create(addresses ...string) {
-	l.t.Helper()
-	o := person{name: l.world.newName(), class: draw(l, []string{"user", "user", "user", "group", "contact"}),
-		ou: draw(l, l.world.places())}
-	for _, a := range addresses {
-		o.proxies = append(o.proxies, l.proxy(a))
-	}
-	if l.rnd.IntN(3) == 0 {
-		o.proxies = append(o.proxies, "sip:"+o.name+"@corp.example", "X500:/o=Corp/cn="+o.name)
-	}
-	if l.rnd.IntN(3) == 0 {
-		o.mail = l.address()
-	}
-	l.change(l.world.create(&o))
-}
-
-// add gives a random object an alias that it does not have.
-func (l *life) add(o *person, address string) {
-	l.t.Helper()
-	if !o.hasProxy(address) {
-		l.change(l.world.addProxy(o, l.proxy(address)))
-	}
-}
-
-// remove removes an alias, if there is one.
-func (l *life) remove(o *person) {
-	l.t.Helper()
-	if len(o.proxies) > 0 {
-		l.change(l.world.removeProxy(o, draw(l, o.proxies)))
-	}
-}
-
-// moveAlias moves an alias to another object. Usually the new owner gets it first. A pass may
-// run between the two steps.
-func (l *life) moveAlias(from, to *person) {
-	l.t.Helper()
-	aliases := from.smtp()
-	if len(aliases) == 0 || from == to {
-		l.add(to, l.address())
-		return
-	}
-	value := draw(l, aliases)
-	_, address, _ := strings.Cut(value, ":")
-	halves := []func(){
-		func() { l.add(to, strings.ToLower(address)) },
-		func() { l.change(l.world.removeProxy(from, value)) },
-	}
-	if l.rnd.IntN(3) == 0 {
-		slices.Reverse(halves)
-	}
-	halves[0]()
-	if l.rnd.IntN(4) == 0 {
-		l.note("sync")
-		l.sync()
-	}
-	halves[1]()
-}
-
-// share gives an address of one object to another as well.
-func (l *life) share(from, to *person) {
-	l.t.Helper()
-	if aliases := from.smtp(); len(aliases) > 0 {
-		_, address, _ := strings.Cut(draw(l, aliases), ":")
-		l.add(to, strings.ToLower(address))
-	}
-}
-
-func (l *life) disable(o *person) {
-	l.t.Helper()
-	if o.class == "user" {
-		l.change(l.world.disable(o, !o.disabled))
-	}
-}
-
-// replace deletes an object and creates another one with its addresses, in either order.
-func (l *life) replace(o *person) {
-	l.t.Helper()
-	addresses := slices.Compact(slices.Sorted(slices.Values(o.addresses(false))))
-	if l.rnd.IntN(2) == 0 {
-		l.create(addresses...)
-		l.change(l.world.delete(o))
-		return
-	}
-	l.change(l.world.delete(o))
-	l.create(addresses...)
-}
-
-func (l *life) undelete() {
-	l.t.Helper()
-	if dead := l.world.deleted(); len(dead) > 0 {
-		o := draw(l, dead)
-		l.change(l.world.undelete(o, draw(l, l.world.places())))
-		// The tombstone has lost them.
-		l.change(l.world.addProxy(o, l.proxy(l.address())))
+		l.change(step())
 	}
 }
 
 // right removes or restores the right to see deleted objects.
 func (l *life) right() {
 	l.t.Helper()
-	l.world.blind = !l.world.blind
-	l.note("deleted objects can be seen: %t", !l.world.blind)
-	l.must(l.ListDeleted(l.ctx, testenv.MailDN, !l.world.blind))
+	l.blind = !l.blind
+	l.note("deleted objects can be seen: %t", !l.blind)
+	l.must(l.ListDeleted(l.ctx, testenv.MailDN, !l.blind))
 }
 
 // reload changes the rules of the running daemon.
 func (l *life) reload() {
 	l.t.Helper()
-	l.world.rules = rules{
-		Bases:        draw(l, [][]string{{lifeIn}, {lifeIn, lifeSecond}, {lifeSecond}}),
-		ProxiesOnly:  l.rnd.IntN(3) == 0,
-		OmitDisabled: l.rnd.IntN(2) == 0,
-		Grace:        l.rnd.IntN(2) == 0,
-	}
-	l.note("reload with %+v", l.world.rules)
+	l.world.Rules = model.DrawRules(l.rnd)
+	l.world.Rules.Bases = l.world.DrawBases(l.rnd)
+	l.note("reload with %+v", l.world.Rules)
 	l.expect()
 	l.must(l.Configure(l.ctx, l.edits()...))
 	out, err := l.RunMilter(l.ctx, "reload")
@@ -386,15 +233,15 @@ func (l *life) quiet() {
 	l.t.Helper()
 	l.quiets++
 	var full []string
-	if l.world.blind { // otherwise deletions take up to ten minutes
+	if l.blind { // otherwise deletions take up to ten minutes
 		full = []string{"--full"}
 	}
 	l.sync(full...)
 	status, err := l.AwaitCaughtUp(l.ctx, l.domain)
 	l.must(err)
-	valid := l.world.valid()
+	valid := l.world.Valid()
 	want := slices.Sorted(maps.Keys(valid))
-	l.model()
+	l.compareModel()
 	if diff := cmp.Diff(want, l.exported()); diff != "" {
 		l.t.Errorf("the index (-model +index):\n%s", diff)
 	}
@@ -412,17 +259,17 @@ func (l *life) quiet() {
 	}
 	l.prober.add(want...)
 	l.t.Logf("quiet point after %d operations: %d objects, %d addresses in the index, %v", l.ops,
-		len(l.world.objects), len(want), l.world.rules)
+		l.world.Objects(), len(want), l.world.Rules)
 	l.steps = nil
 }
 
-// model compares the model with the domain, to distinguish an error of the model from one of
+// compareModel compares the model with the domain, to distinguish an error of the model from one of
 // the daemon.
-func (l *life) model() {
+func (l *life) compareModel() {
 	l.t.Helper()
-	have, err := l.domain.Objects(lifeOU)
+	have, err := l.domain.Objects(l.world.Root)
 	l.must(err)
-	if diff := cmp.Diff(l.world.list(), have); diff != "" {
+	if diff := cmp.Diff(l.world.List(), have); diff != "" {
 		l.t.Fatalf("the model is wrong (-model +domain):\n%s", diff)
 	}
 }
@@ -430,22 +277,8 @@ func (l *life) model() {
 // exported lists the index.
 func (l *life) exported() []string {
 	l.t.Helper()
-	out, err := l.RunMilter(l.ctx, "export", "--format", "json", "--all")
+	list, err := l.Exported(l.ctx)
 	l.must(err)
-	var rows []struct {
-		Address string `json:"address"`
-		Source  string `json:"source"`
-	}
-	if err := json.Unmarshal([]byte(out.Stdout), &rows); err != nil {
-		l.t.Fatalf("export: exit status %d, %v: %s", out.Status, err, out.Stderr)
-	}
-	var list []string
-	for _, r := range rows {
-		if r.Source == "index" {
-			list = append(list, r.Address)
-		}
-	}
-	slices.Sort(list)
 	return list
 }
 
@@ -463,20 +296,25 @@ func (l *life) digest(status testenv.Status, holds string) {
 // answers asks Postfix for every address of the pool.
 func (l *life) answers(valid map[string]bool) {
 	l.t.Helper()
-	ask := l.world.anchors()
-	for n := range randomPool {
-		ask = append(ask, fmt.Sprintf("life%d@corp.example", n), fmt.Sprintf("life%d@lab.sub.example", n))
-	}
+	ask := append(l.world.Anchors(), l.world.Pool()...)
 	replies, err := l.AskAll(l.ctx, ask)
 	l.must(err)
+	populated := map[string]bool{}
+	for a := range valid {
+		_, domain, _ := strings.Cut(a, "@")
+		populated[domain] = true
+	}
 	for _, a := range ask {
 		want := []int{550}
+		_, domain, _ := strings.Cut(a, "@")
 		switch {
 		case valid[a]:
 			want = []int{250}
-		case l.world.rules.Grace && l.known[a]:
+		case !populated[domain]: // not ready: the index knows no address of the domain
+			want = []int{451}
+		case l.world.Rules.Grace && l.known[a]:
 			want = []int{450}
-		case l.world.rules.Grace: // it may have been added and removed since the last quiet point
+		case l.world.Rules.Grace: // it may have been added and removed since the last quiet point
 			want = []int{450, 550}
 		}
 		if !slices.Contains(want, replies[a].Code()) {

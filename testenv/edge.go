@@ -104,7 +104,16 @@ const recipientsPerTransaction = 500
 // AskAll queries mx about many recipients in one session and returns the reply to each. They
 // share transactions, because Postfix creates a queue file for each transaction.
 func (h *Harness) AskAll(ctx context.Context, recipients []string) (map[string]Reply, error) {
-	session, err := h.Session(ctx, "")
+	address, err := h.Address(ctx, MX, PortSMTP)
+	if err != nil {
+		return nil, err
+	}
+	return AskAllAt(ctx, address, recipients)
+}
+
+// AskAllAt is AskAll for any server.
+func AskAllAt(ctx context.Context, address string, recipients []string) (map[string]Reply, error) {
+	session, err := openSession(ctx, address, "")
 	if err != nil {
 		return nil, err
 	}

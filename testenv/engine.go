@@ -14,7 +14,8 @@ import (
 var ErrNoEngine = errors.New("no container engine")
 
 // engineDeadline limits the check that an engine answers.
-const engineDeadline = 15 * time.Second
+// A busy machine takes 10 seconds and more to start docker-compose.
+const engineDeadline = 90 * time.Second
 
 // engine runs the docker and compose commands of this machine for one project.
 type engine struct {
@@ -41,6 +42,10 @@ func findEngine(ctx context.Context, home checkout) (*engine, error) {
 			return e, nil
 		}
 	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("%w: Docker and Compose do not answer within %s; is the machine overloaded?", ErrNoEngine,
+			engineDeadline)
+	}
 	return nil, fmt.Errorf("%w: neither `docker compose` nor `docker-compose` works; install Debian's "+
 		"docker-compose or Compose v2", ErrNoEngine)
 }
@@ -52,8 +57,16 @@ func (e *engine) docker(ctx context.Context, args ...string) (string, error) {
 
 // composeCommand returns a compose command on the project.
 func (e *engine) composeCommand(ctx context.Context, args ...string) *exec.Cmd {
+	return e.composeCommandWith(ctx, "", args...)
+}
+
+// composeCommandWith is composeCommand with a further Compose file, unless it is empty.
+func (e *engine) composeCommandWith(ctx context.Context, more string, args ...string) *exec.Cmd {
 	full := append([]string{}, e.compose[1:]...)
 	full = append(full, "-p", e.project, "-f", "docker-compose.yml")
+	if more != "" {
+		full = append(full, "-f", more)
+	}
 	cmd := exec.CommandContext(ctx, e.compose[0], append(full, args...)...)
 	cmd.Dir = e.dir
 	cmd.Env = append(os.Environ(), e.env...)

@@ -238,12 +238,12 @@ func (h *Harness) AwaitFleet(ctx context.Context) error {
 
 // equalDigests returns an error unless the hub and all edges have the same digest of their index.
 func (h *Harness) equalDigests(ctx context.Context) error {
-	hub, err := h.statusAt(ctx, Hub)
+	hub, err := h.StatusAt(ctx, Hub)
 	if err != nil {
 		return err
 	}
 	for _, e := range Edges() {
-		edge, err := h.statusAt(ctx, e.Daemon)
+		edge, err := h.StatusAt(ctx, e.Daemon)
 		if err != nil {
 			return err
 		}

@@ -54,6 +54,15 @@ func (h *Harness) AwaitLog(ctx context.Context, mark Mark, pattern string) (stri
 	return line, err
 }
 
+// LogTail returns the last lines of a service's log.
+func (h *Harness) LogTail(ctx context.Context, service string) (string, error) {
+	id, err := h.engine.container(ctx, service)
+	if err != nil {
+		return "", err
+	}
+	return h.logTail(ctx, id), nil
+}
+
 // log returns a service's whole log on both streams; a service of the harness uses one of them.
 func (h *Harness) log(ctx context.Context, service string) (string, error) {
 	id, err := h.engine.container(ctx, service)

@@ -10,14 +10,17 @@ import (
 )
 
 // Proxy is a TCP path that can fail. It forwards connections to a target. It can refuse new
-// connections, cut open ones, or stall: bytes stop in both directions and nothing is closed, as
-// when a firewall forgets a connection. Its methods may be used concurrently with traffic.
+// connections, cut open ones, delay and limit the bytes, or stall: bytes stop in both directions and
+// nothing is closed, as when a firewall forgets a connection. Its methods may be used concurrently
+// with traffic.
 type Proxy struct {
 	listener *net.TCPListener
-	target   string
 
 	mu      sync.Mutex // guards the fields below
+	target  string
 	refuse  bool
+	delay   time.Duration // of each read
+	rate    int           // bytes a second in each direction of a connection; 0 means no limit
 	gate    chan struct{} // closed: bytes flow
 	stalled bool
 	open    map[net.Conn]struct{}
@@ -26,8 +29,11 @@ type Proxy struct {
 
 // NewProxy listens on its own loopback port for connections to a target. Run starts forwarding.
 // Without Run, Close frees the port.
-func NewProxy(target string) (*Proxy, error) {
-	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+func NewProxy(target string) (*Proxy, error) { return NewProxyOn("127.0.0.1", target) }
+
+// NewProxyOn is NewProxy on another address of this machine.
+func NewProxyOn(ip, target string) (*Proxy, error) {
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.ParseIP(ip)})
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +68,15 @@ func (p *Proxy) Run(ctx context.Context) error {
 // Close ends listening.
 func (p *Proxy) Close() error { return p.listener.Close() }
 
+// SetTarget sets the target of new connections.
+func (p *Proxy) SetTarget(target string) { p.locked(func() { p.target = target }) }
+
+// Slow delays the bytes in each direction by a time, and limits them to a rate in bytes a second. Zero
+// means no delay and no limit.
+func (p *Proxy) Slow(delay time.Duration, rate int) {
+	p.locked(func() { p.delay, p.rate = delay, rate })
+}
+
 // Refuse makes the proxy reset new connections, the closest a listening port comes to a refusal.
 // Open connections continue.
 func (p *Proxy) Refuse() { p.locked(func() { p.refuse = true }) }
@@ -84,10 +99,10 @@ func (p *Proxy) Stall() {
 	})
 }
 
-// Resume ends Refuse and Stall; held bytes arrive.
+// Resume ends Refuse, Slow and Stall; held bytes arrive.
 func (p *Proxy) Resume() {
 	p.locked(func() {
-		p.refuse = false
+		p.refuse, p.delay, p.rate = false, 0, 0
 		if p.stalled {
 			p.stalled = false
 			close(p.gate)
@@ -110,12 +125,13 @@ func (p *Proxy) locked(change func()) {
 // forward forwards one connection in both directions.
 func (p *Proxy) forward(ctx context.Context, client *net.TCPConn) {
 	var refuse bool
-	p.locked(func() { refuse = p.refuse; p.total++ })
+	var target string
+	p.locked(func() { refuse, target = p.refuse, p.target; p.total++ })
 	if refuse {
 		reset(client)
 		return
 	}
-	upstream, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "tcp", p.target)
+	upstream, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "tcp", target)
 	if err != nil {
 		reset(client)
 		return
@@ -143,7 +159,7 @@ func (p *Proxy) copyBytes(ctx context.Context, to, from *net.TCPConn) {
 		n, err := from.Read(buffer)
 		p.waitFlow(ctx)
 		if n > 0 {
-			if _, werr := to.Write(buffer[:n]); werr != nil {
+			if werr := p.write(ctx, to, buffer[:n]); werr != nil {
 				err = werr
 			}
 		}
@@ -157,6 +173,43 @@ func (p *Proxy) copyBytes(ctx context.Context, to, from *net.TCPConn) {
 			reset(from)
 			return
 		}
+	}
+}
+
+// slowPart is the number of bytes that a limited path forwards at once.
+const slowPart = 1 << 10
+
+// write writes bytes with the delay and at the rate of the path.
+func (p *Proxy) write(ctx context.Context, to io.Writer, bytes []byte) error {
+	var delay time.Duration
+	var rate int
+	p.locked(func() { delay, rate = p.delay, p.rate })
+	pause(ctx, delay)
+	for len(bytes) > 0 {
+		n := len(bytes)
+		if rate > 0 {
+			n = min(n, slowPart)
+			pause(ctx, time.Duration(n)*time.Second/time.Duration(rate))
+		}
+		if _, err := to.Write(bytes[:n]); err != nil {
+			return err
+		}
+		bytes = bytes[n:]
+		p.locked(func() { rate = p.rate }) // Resume ends the limit
+	}
+	return nil
+}
+
+// pause waits for some time or until the context ends.
+func pause(ctx context.Context, length time.Duration) {
+	if length <= 0 {
+		return
+	}
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 

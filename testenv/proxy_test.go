@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -162,5 +163,52 @@ func TestProxyEndsStalled(t *testing.T) {
 	proxy.Stall()
 	if _, err := conn.Write([]byte("two")); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A slow path delays all bytes and loses none.
+func TestProxySlow(t *testing.T) {
+	text := strings.Repeat("x", 4*slowPart)
+	for _, slow := range []struct {
+		name    string
+		delay   time.Duration
+		rate    int
+		atLeast time.Duration
+	}{
+		{"delay", 40 * time.Millisecond, 0, 2 * 40 * time.Millisecond},
+		{"rate", 0, 80 * slowPart, 2 * 4 * time.Second / 80},
+		{"neither", 0, 0, 0},
+	} {
+		t.Run(slow.name, func(t *testing.T) {
+			proxy := startProxy(t)
+			conn := dial(t, proxy)
+			if got, err := say(t, conn, "one", patient); got != "one" {
+				t.Fatalf("echo = %q, %v", got, err)
+			}
+			proxy.Slow(slow.delay, slow.rate)
+			began := time.Now()
+			if got, err := say(t, conn, text, patient); got != text {
+				t.Fatalf("echo = %d bytes, %v, want %d", len(got), err, len(text))
+			}
+			// The directions overlap, and the first part arrives before the last one leaves.
+			if took := time.Since(began); took < slow.atLeast/2 {
+				t.Errorf("echo took %v, want at least %v", took, slow.atLeast/2)
+			}
+		})
+	}
+}
+
+func TestProxyTarget(t *testing.T) {
+	proxy, err := NewProxyOn("127.0.0.1", "127.0.0.1:1") // no server
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- proxy.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	proxy.SetTarget(echo(t))
+	if got, err := say(t, dial(t, proxy), "one", patient); got != "one" {
+		t.Errorf("echo at the new target = %q, %v, want \"one\"", got, err)
 	}
 }

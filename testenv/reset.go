@@ -15,7 +15,7 @@ const settleDeadline = 2 * time.Minute
 func (h *Harness) Settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleDeadline)
 	defer cancel()
-	if err := h.ensureRunning(ctx, DC, Sink, MX); err != nil {
+	if err := h.EnsureRunning(ctx, DC, Sink, MX); err != nil {
 		return err
 	}
 	if err := h.UseCertificate(ctx, "good"); err != nil {
@@ -30,8 +30,8 @@ func (h *Harness) Settle(ctx context.Context) error {
 	return nil
 }
 
-// ensureRunning starts or unpauses services.
-func (h *Harness) ensureRunning(ctx context.Context, services ...string) error {
+// EnsureRunning starts or unpauses services.
+func (h *Harness) EnsureRunning(ctx context.Context, services ...string) error {
 	for _, service := range services {
 		state, _, err := h.State(ctx, service)
 		if err != nil {

@@ -109,26 +109,33 @@ func (d *Domain) Count(filter string) (int, error) {
 	return len(entries), err
 }
 
-// Objects describes the recipients below a DN, including those without an address, sorted: see
-// DescribeObject.
-func (d *Domain) Objects(base string) ([]string, error) {
+// Object is an object of the domain with what decides its addresses.
+type Object struct {
+	DN       string
+	Disabled bool // the account
+	Mail     string
+	Proxies  []string // values of proxyAddresses, sorted
+}
+
+// SortObjects sorts objects by DN.
+func SortObjects(list []Object) {
+	slices.SortFunc(list, func(a, b Object) int { return strings.Compare(a.DN, b.DN) })
+}
+
+// Objects returns the objects below a DN that may be recipients, including those without an address,
+// sorted by DN.
+func (d *Domain) Objects(base string) ([]Object, error) {
 	entries, err := d.Search(base, "(|(objectClass=user)(objectClass=group)(objectClass=contact))",
 		[]string{"mail", "proxyAddresses", "userAccountControl"})
 	if err != nil {
 		return nil, err
 	}
-	var list []string
+	var list []Object
 	for _, e := range entries {
 		control, _ := strconv.Atoi(e.GetAttributeValue("userAccountControl")) // a group has none
-		list = append(list, DescribeObject(e.DN, control&2 != 0,
-			append(e.GetAttributeValues("proxyAddresses"), e.GetAttributeValues("mail")...)))
+		list = append(list, Object{DN: e.DN, Disabled: control&2 != 0, Mail: e.GetAttributeValue("mail"),
+			Proxies: slices.Sorted(slices.Values(e.GetAttributeValues("proxyAddresses")))})
 	}
-	slices.Sort(list)
+	SortObjects(list)
 	return list, nil
-}
-
-// DescribeObject describes an object in one line: its DN, whether its account is disabled, and
-// its values of mail and proxyAddresses.
-func DescribeObject(dn string, disabled bool, values []string) string {
-	return fmt.Sprintf("%s disabled=%t %q", dn, disabled, slices.Sorted(slices.Values(values)))
 }

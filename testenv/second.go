@@ -19,7 +19,7 @@ func (h *Harness) StartSecond(ctx context.Context) error {
 		"--no-recreate", DC2)); err != nil {
 		return err
 	}
-	return h.ensureRunning(ctx, DC2)
+	return h.EnsureRunning(ctx, DC2)
 }
 
 // RemoveSecond removes dc2 with its database. The domain still lists it, like a controller whose
@@ -37,6 +37,14 @@ func (h *Harness) RemoveSecond(ctx context.Context) error {
 		return err
 	}
 	return h.Restart(ctx, DC)
+}
+
+// ForgetSecond removes dc2 as RemoveSecond does, and then from the domain too, as if it had never been.
+func (h *Harness) ForgetSecond(ctx context.Context) error {
+	if err := h.RemoveSecond(ctx); err != nil {
+		return err
+	}
+	return h.sambaTool(ctx, DC, "domain", "demote", "--remove-other-dead-server="+DC2)
 }
 
 // backupDir is the directory in dc1 that holds the backup of the domain.

@@ -41,9 +41,9 @@ var ErrNotRunning = errors.New("the harness is not running")
 // keptMark is the file that marks a harness that stays up.
 const keptMark = "kept"
 
-// The time limits for taking the harness up and down.
+// The time limits for taking the containers of the harness up and down.
 const (
-	upDeadline   = 5 * time.Minute
+	upDeadline   = 15 * time.Minute // a busy machine needs several for dc1
 	downDeadline = 2 * time.Minute
 )
 
@@ -94,11 +94,12 @@ func (s *Setup) Own(ctx context.Context, wait func(holder string)) (release func
 // until every part is healthy. The images must exist, and the caller must own the harness. If Up
 // fails, it leaves nothing behind.
 func (s *Setup) Up(ctx context.Context) (*Harness, error) {
-	ctx, cancel := context.WithTimeout(ctx, upDeadline)
-	defer cancel()
+	// A slow machine takes minutes to compile everything for the first time. That is no trouble of the harness.
 	if err := s.buildDaemon(ctx); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, upDeadline)
+	defer cancel()
 	// Without Down, a recreated dc1 would leave the others with the address and the CA of the
 	// old one.
 	if err := s.Down(ctx); err != nil {

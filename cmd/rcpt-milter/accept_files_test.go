@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,17 +80,113 @@ func TestAcceptFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.stop()
-	if status, _, trouble := r.command("serve"); status != exitConfig || !strings.Contains(trouble,
-		"accept_files: "+file+": it contains no address") {
-		t.Errorf("serve with an empty file: %d, %s", status, trouble)
-	}
+	// The last good copy is there at the next start as well.
+	r.serve().stop()
 	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	r.want(exitNotReachable, "status") // reads the copy, too
+	if out := r.want(exitFailure, "check"); !strings.Contains(out, "its last good copy stays in effect") {
+		t.Errorf("check says\n%s", out)
+	}
+	d = r.serve()
+	r.want(exitOK, "lookup", "other@corp.example")
+	if files := r.status().AcceptFiles; len(files) != 1 || !strings.Contains(files[0].Trouble, "no such file") {
+		t.Errorf("status says %+v", files)
+	}
+	r.want(exitTemporary, "status") // the file may have changed before it went
+	d.stop()
+	copies, err := filepath.Glob(filepath.Join(r.dir, "store", "accept-files", "*"))
+	if err != nil || len(copies) != 1 || os.Truncate(copies[0], 100) != nil {
+		t.Fatalf("copies %q, %v", copies, err)
+	}
+	if out := r.want(exitFailure, "check"); !strings.Contains(out, "the daemon will not start") ||
+		strings.Contains(out, "stays in effect") {
+		t.Errorf("check of a damaged copy says\n%s", out)
+	}
+	if err := os.RemoveAll(filepath.Join(r.dir, "store", "accept-files")); err != nil {
 		t.Fatal(err)
 	}
 	for _, command := range []string{"serve", "check"} {
 		if status, _, trouble := r.command(command); status != exitConfig || !strings.Contains(trouble,
 			"accept_files[0]: the accept file "+file+" does not exist") {
-			t.Errorf("%s without the file: %d, %s", command, status, trouble)
+			t.Errorf("%s without the file and without a copy: %d, %s", command, status, trouble)
 		}
 	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, trouble := r.command("serve"); status != exitConfig || !strings.Contains(trouble,
+		"accept_files: "+file+": it contains no address") {
+		t.Errorf("serve with an empty file and without a copy: %d, %s", status, trouble)
+	}
+}
+
+// TestShrunkFileOverARestart: a restart applies no file that lost most of its entries; a reload does.
+func TestShrunkFileOverARestart(t *testing.T) {
+	r, file := filedRig(t)
+	r.enforce("alias.example")
+	var many strings.Builder
+	for i := range 150 {
+		fmt.Fprintf(&many, "u%d@corp.example OK\n", i)
+	}
+	r.write("table", many.String()+"@alias.example @corp.example\n")
+	d := r.serve()
+	r.want(exitOK, "sync", "--wait")
+	d.stop()
+	r.write("table", "new@corp.example OK\nnew@alias.example OK\n")
+	if found := named(r.findings(false), "warning:accept-file-held"); len(found) != 1 {
+		t.Errorf("check finds %+v", found)
+	}
+	d = r.serve()
+	for _, recipient := range []string{"u149@corp.example", "new@corp.example", "u149@alias.example"} {
+		r.want(exitOK, "lookup", recipient)
+	}
+	if files := r.status().AcceptFiles; len(files) != 1 || !strings.Contains(files[0].Trouble, "it has 2 entries") {
+		t.Errorf("status says %+v", files)
+	}
+	if out := r.want(exitOK, "reload"); out != "The configuration is in effect.\nAccept file "+file+
+		" has 2 entries now (before: 153).\n" {
+		t.Errorf("reload says\n%s", out)
+	}
+	r.want(exitFailure, "lookup", "u149@corp.example")
+	d.stop()
+	d = r.serve()
+	r.want(exitFailure, "lookup", "u149@corp.example")
+	r.want(exitOK, "lookup", "new@corp.example")
+	d.stop()
+
+	// A damaged copy: the file may have shrunk before, so no recipient is unknown.
+	copies, err := filepath.Glob(filepath.Join(r.dir, "store", "accept-files", "*"))
+	if err != nil || len(copies) != 1 {
+		t.Fatalf("copies %q, %v", copies, err)
+	}
+	if info, err := os.Stat(copies[0]); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if err := os.Truncate(copies[0], 100); err != nil {
+		t.Fatal(err)
+	}
+	if found := named(r.findings(false), "warning:accept-file-doubt"); len(found) != 1 {
+		t.Errorf("check finds %+v", found)
+	}
+	r.serve()
+	r.want(exitOK, "lookup", "new@corp.example")
+	if out := r.want(exitTemporary, "lookup", "u149@corp.example"); !strings.Contains(out, file) {
+		t.Errorf("lookup says\n%s", out)
+	}
+	s := r.status()
+	if s.State != control.Stale || len(s.AcceptFiles) != 1 || s.AcceptFiles[0].State != control.Stale ||
+		s.AcceptFiles[0].Doubt == "" {
+		t.Errorf("status says %+v", s)
+	}
+	for _, view := range [][]string{{"status"}, {"status", "--nagios"}} {
+		out := strings.Join(strings.Fields(r.want(exitTemporary, view...)), " ")
+		if !strings.Contains(out, "it may lack entries: unknown recipients of all domains get 451") {
+			t.Errorf("%q says\n%s", view, out)
+		}
+	}
+	r.want(exitOK, "reload")
+	r.want(exitFailure, "lookup", "u149@corp.example")
+	r.want(exitOK, "status")
 }

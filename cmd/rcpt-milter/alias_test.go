@@ -25,7 +25,7 @@ func aliasRig(t *testing.T) (r *rig, file string) {
 	r.edit("    poll: 100ms\n", "    poll: 100ms\n    domains: [corp.example, own.example, alias.example, "+
 		"filed.example, outward.example, report.example]\n    internal_only: refuse\n")
 	file = r.write("virtual", "@filed.example @corp.example\nonly@filed.example x\n@outward.example "+
-		"@elsewhere.example\nsmtp:x@corp.example OK\nx@foreign.example OK\ny@foreign.example OK\n")
+		"@elsewhere.example\nsmtp:x@corp.example OK\nx@foreign.example OK\ny@foreign.example 550 no\n")
 	r.edit("removal_grace: 0s\n", "removal_grace: 0s\naccept_files: ["+file+"]\n")
 	r.addUser("own", "smtp:own@alias.example")
 	if _, err := r.ad.Add(adsim.Group, "CN=staff,CN=Users,"+base,
@@ -114,6 +114,7 @@ func TestAliasFiles(t *testing.T) {
 	for name, value := range map[string]string{
 		"warning:accept-line-invalid":  file + `, line 4: "smtp:x@corp.example"`,
 		"warning:accept-line-unjudged": file + `, line 5: 2 entries of domain "foreign.example"`,
+		"warning:accept-line-action":   file + `, line 6: "y@foreign.example" is accepted, although its value "550"`,
 		"warning:alias-open":           file + ", line 3: every recipient of outward.example",
 		"ok:accept-file":               file + ": 5 entries, 0 of them whole domains, 2 domain aliases",
 	} {
@@ -130,6 +131,7 @@ func TestAliasFiles(t *testing.T) {
 	}
 	d.stop()
 	for _, want := range []string{`msg="line of an accept file does not count" file=` + file + " line=4",
+		`msg="line of an accept file accepts what it seems to reject" file=` + file + " line=6",
 		`msg="entries of an accept file can never match" file=` + file + " line=5"} {
 		if !strings.Contains(d.log.String(), want) {
 			t.Errorf("the log has no %q:\n%s", want, d.log)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -55,7 +56,9 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 	}
 	client := control.NewClient(c.Control.Address)
 	w := doctorHost{LocalHost: host, ctx: ctx, client: client}
-	daemon := daemonOf(ctx, c, client, path.Join(settings.Value(nil, "queue_directory"), "rcpt-milter/milter.sock"))
+	usual := path.Join(settings.Value(nil, "queue_directory"), "rcpt-milter/milter.sock")
+	daemon := daemonOf(ctx, c, client, usual, a.now())
+	daemon.DelimiterSet = c.Has("recipient_delimiter")
 	d := diagnosis{Findings: append([]postfix.Finding{}, postfix.Examine(settings, daemon, w)...)}
 	for _, f := range d.Findings {
 		if f.Level == postfix.Problem {
@@ -77,7 +80,8 @@ func (a *app) doctor(ctx context.Context, dir string, asJSON bool) error {
 
 // daemonOf returns what doctor needs to know about the daemon. If systemd passes the sockets,
 // usual is the path in its unit.
-func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usual string) postfix.Daemon {
+func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usual string,
+	now time.Time) postfix.Daemon {
 	d := postfix.Daemon{Domains: map[string]string{}, AlwaysAccept: c.AlwaysAccept, Connections: c.Limits.Connections,
 		ExemptAuthenticated: c.Exempt.Authenticated, Export: c.Export.File, Delimiter: c.RecipientDelimiter}
 	for _, l := range c.ListenSocketmap {
@@ -104,8 +108,30 @@ func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usu
 		d.Trouble = err.Error()
 		return d
 	}
-	d.State, d.Started, d.Empty, d.Alarms = string(s.State), s.Started.Time, s.EmptyDomains, s.Alarms
+	addStatus(&d, s, now)
 	return d
+}
+
+// addStatus adds what the daemon says of itself. The state is that of the directories alone, because accept files have
+// reasons and remedies of their own.
+func addStatus(d *postfix.Daemon, s control.Status, now time.Time) {
+	d.Started, d.Empty, d.Alarms, d.Store = s.Started.Time, s.EmptyDomains, s.Alarms, string(s.StoreState)
+	d.Rejected, d.Restart, d.Modes = s.ReloadError, s.RestartNeeded, s.Modes
+	state := control.Fresh
+	for _, directory := range s.Directories {
+		state = control.Worst(state, directory.State)
+	}
+	d.State, d.Unknown = string(state), s.UnknownText(state)
+	for _, f := range s.AcceptFiles {
+		if f.State == control.Stale {
+			d.StaleFiles = append(d.StaleFiles, f.File+": "+f.StaleText(now))
+		}
+	}
+	for _, l := range s.Listeners {
+		if l.Name == control.ListenerMilter {
+			d.Possible = l.Limit
+		}
+	}
 }
 
 // aliasesOf returns the domain aliases of a configuration and of its accept files. It skips a

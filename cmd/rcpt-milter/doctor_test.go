@@ -7,7 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"rcpt-milter/control"
 	"rcpt-milter/postfix"
 )
 
@@ -56,6 +60,29 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("doctor finds %s", got)
 	}
 	compare(t, "doctor.txt", r.want(exitFailure, "doctor", "--postfix-config", "/etc/postfix-in"))
+	r.fakePostfix(healthy + "relay_recipient_maps = socketmap:unix:milter/map.sock:recipients\n")
+	r.edit("report.example: report", "report.example: pass")
+	r.edit("control: ", "listen_socketmap: unix:"+r.dir+"/milter/map.sock\ncontrol: ")
+	if got := r.diagnose(exitFailure); got != "problem config-not-loaded, problem socket-missing" {
+		t.Errorf("before the reload doctor finds %s", got)
+	}
+	r.want(exitOK, "reload")
+	if got := r.diagnose(exitFailure); got != "note config-restart, problem socket-missing" {
+		t.Errorf("before the restart doctor finds %s", got)
+	}
+	d.stop()
+	d = r.serve()
+	if got := r.diagnose(exitOK); got != "" {
+		t.Errorf("after the restart doctor finds %s", got)
+	}
+	r.fakePostfix(healthy + "recipient_delimiter = +\n")
+	if got := r.diagnose(exitOK); got != "note delimiter" {
+		t.Errorf("with extensions doctor finds %s", got)
+	}
+	r.edit("control: ", "recipient_delimiter: \"\"\ncontrol: ")
+	if got := r.diagnose(exitOK); got != "" {
+		t.Errorf("without extensions doctor finds %s", got)
+	}
 	d.stop()
 	if got := r.diagnose(exitFailure); !strings.HasPrefix(got, "problem daemon-silent, ") {
 		t.Errorf("doctor without a daemon finds %s", got)
@@ -91,4 +118,38 @@ func (r *rig) diagnose(status int) string {
 		r.t.Errorf("%d problems and %d notes of %v", d.Problems, d.Notes, names)
 	}
 	return strings.Join(names, ", ")
+}
+
+// TestDoctorOfAStatus checks that the state of the directories and that of accept files do not mix, because their
+// remedies differ, and that doctor says what unknown recipients get.
+func TestDoctorOfAStatus(t *testing.T) {
+	now := time.Now()
+	file := control.AcceptFile{File: "/etc/list", State: control.Stale, Modified: control.Time{Time: now.Add(-time.Hour)}}
+	for _, c := range []struct {
+		name string
+		s    control.Status
+		want postfix.Daemon
+	}{
+		{"fresh", control.Status{State: control.Fresh, Directories: []control.DirectoryStatus{{State: control.Fresh}}},
+			postfix.Daemon{State: "fresh"}},
+		{"stale, and unknown recipients are accepted", control.Status{State: control.Stale, WhenStale: "accept",
+			Directories: []control.DirectoryStatus{{State: control.Stale}}},
+			postfix.Daemon{State: "stale", Unknown: "unknown recipients are accepted now (when_stale: accept)"}},
+		{"a stale accept file", control.Status{State: control.Stale, AcceptFiles: []control.AcceptFile{file},
+			Directories: []control.DirectoryStatus{{State: control.Fresh}}},
+			postfix.Daemon{State: "fresh", StaleFiles: []string{"/etc/list: " + file.StaleText(now)}}},
+		{"the rest", control.Status{StoreState: control.StoreFailed, ReloadError: "bad", RestartNeeded: []string{"listen"},
+			Modes: map[string]string{"example.com": "pass"}, Listeners: []control.ListenerStatus{
+				{Name: control.ListenerMilter, Limit: 50}, {Name: control.ListenerControl, Limit: 7}}},
+			postfix.Daemon{State: "fresh", Store: "failed", Rejected: "bad", Restart: []string{"listen"},
+				Modes: map[string]string{"example.com": "pass"}, Possible: 50}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got postfix.Daemon
+			addStatus(&got, c.s, now)
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Errorf("-want +got:\n%s", d)
+			}
+		})
+	}
 }

@@ -106,3 +106,17 @@ func TestStaleFileBesideDirectory(t *testing.T) {
 	r.want(exitFailure, "lookup", "nobody@corp.example")
 	r.want(exitTemporary, "status")
 }
+
+// TestExportOfFileFedHost: a host without a directory exports the recipients of its files, with a
+// daemon and without one.
+func TestExportOfFileFedHost(t *testing.T) {
+	r, _ := newFileFedRig(t, time.Hour)
+	d := r.serve()
+	for _, what := range []string{"with a daemon", "without one"} {
+		if out := r.want(exitOK, "export", "--format", "text"); !strings.HasPrefix(out,
+			"filed@corp.example\nfiled@report.example\n") {
+			t.Errorf("%s: export says\n%s", what, out)
+		}
+		d.stop()
+	}
+}

@@ -100,7 +100,9 @@ func TestFleet(t *testing.T) {
 		t.Errorf("lookup before the first state:\n%s", out)
 	}
 	hub.serve()
-	out := edge.await(exitOK, "jane@corp.example")
+	edge.await(exitOK, "jane@corp.example")
+	edge.awaitState(control.Fresh) // an address is known before its pass ends
+	out := edge.want(exitOK, "lookup", "jane@corp.example")
 	for _, want := range []string{"published by hub ", "which follows " + hub.ad.HostName(), "at sequence "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("lookup has no %q:\n%s", want, out)
@@ -224,6 +226,7 @@ func TestFleetReload(t *testing.T) {
 	hub.edit("removal_grace: 0s\n", "removal_grace: 0s\n"+publish)
 	hub.want(exitOK, "reload")
 	edge.await(exitOK, "jane@corp.example")
+	edge.await(exitFailure, "nobody@corp.example") // the first full pass of the edge has ended
 	hub.edit(publish, "")
 	hub.want(exitOK, "reload")
 	if s := hub.status(); len(s.Publish) != 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"os/exec"
 	"path"
 	"slices"
@@ -11,46 +12,48 @@ import (
 // module is the path of this module.
 const module = "rcpt-milter"
 
-// mayImport lists the packages of this module that each of its packages may import. Patterns are
-// those of path.Match. A package imports downwards only, so there is no circle and no shortcut.
-var mayImport = map[string]string{
-	"address":         "",
-	"directory":       "address internal/files",
-	"store":           "address internal/files",
-	"policy":          "address",
-	"policy/harvest":  "policy",
-	"mirror":          "address directory store policy internal/safely", // policy: the state of freshness
-	"stream":          "address directory store internal/*",
-	"stream/engine":   "stream internal/*",
-	"milter":          "address policy internal/*",
-	"socketmap":       "address policy internal/*",
-	"config":          "address policy internal/*", // policy: modes and fallbacks
-	"postfix/table":   "address internal/files internal/text",
-	"postfix":         "address postfix/table internal/text",
-	"control":         "address policy internal/build",
-	"control/web":     "control internal/text",
-	"control/metrics": "control",
-	"control/nagios":  "control internal/text",
-	"control/console": "control policy internal/terminal internal/text", // policy: modes
-	"daemon": "address directory store mirror policy policy/harvest milter socketmap config postfix/table control " +
-		"control/* stream stream/engine internal/files internal/logging internal/safely internal/socket internal/text",
-	"cmd/rcpt-milter": "address directory config postfix postfix/table control control/console control/nagios " +
-		"daemon docs internal/*",
-	"docs":                   "",
-	"internal/build":         "",
-	"internal/files":         "internal/text",
-	"internal/logging":       "",
-	"internal/safely":        "",
-	"internal/socket":        "internal/logging",
-	"internal/terminal":      "internal/text",
-	"internal/text":          "",
-	"deploy/exchange-online": "", // tests of its scripts
-	"testenv":                "",
-	"testenv/adsim":          "",
-	"testenv/soak":           "",
-	"testenv/soak/fleet":     "",
-	"testenv/bench":          "testenv testenv/adsim",
-	"cmd/testenv":            "testenv",
+// importTable reads the packages of this module and what each may import from the table in
+// docs/architecture.md. Patterns are those of path.Match. A package imports downwards only, so there is
+// no circle and no shortcut.
+func importTable(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(text), "| package | what it does | may import")
+	if !found {
+		t.Fatal("docs/architecture.md has no table of the packages")
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	mayImport := map[string]string{}
+	for row := range strings.Lines(table) {
+		cells := strings.Split(row, "|")
+		if len(cells) != 5 {
+			continue
+		}
+		for _, name := range quoted(cells[1]) {
+			if _, twice := mayImport[name]; twice {
+				t.Errorf("docs/architecture.md: %s has two rows", name)
+			}
+			if _, err := os.Stat("../../" + name); err != nil {
+				t.Errorf("docs/architecture.md: %v", err)
+			}
+			mayImport[name] = strings.Join(quoted(cells[3]), " ")
+		}
+	}
+	return mayImport
+}
+
+// quoted returns what stands between backticks.
+func quoted(text string) []string {
+	var all []string
+	for i, part := range strings.Split(text, "`") {
+		if i%2 == 1 {
+			all = append(all, part)
+		}
+	}
+	return all
 }
 
 // onlyIn lists the packages that a library may be imported in. The library stays exchangeable,
@@ -73,12 +76,13 @@ func TestImports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mayImport := importTable(t)
 	for line := range strings.Lines(string(out)) {
 		all := strings.Fields(line)
 		name := strings.TrimPrefix(all[0], module+"/")
 		allowed, known := mayImport[name]
 		if !known {
-			t.Errorf("%s has no row in mayImport", name)
+			t.Errorf("%s has no row in docs/architecture.md", name)
 			continue
 		}
 		for _, imported := range all[1:] {

@@ -60,6 +60,9 @@ func TestOffline(t *testing.T) {
 		left.Directories[0].USN != live.Directories[0].USN || left.State != control.Fresh {
 		t.Errorf("status --json: %+v", left)
 	}
+	if len(left.Outcomes)+len(left.DomainDecisions) > 0 || len(live.Outcomes) == 0 || len(live.DomainDecisions) == 0 {
+		t.Errorf("counts of a stopped daemon %v, %v; before %v", left.Outcomes, left.DomainDecisions, live.Outcomes)
+	}
 	// Nothing stands in the way of the next start.
 	r.serve().stop()
 	if err := os.WriteFile(filepath.Join(r.dir, "store", "00042.mem"), nil, 0o600); err != nil {

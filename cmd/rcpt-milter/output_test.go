@@ -92,6 +92,12 @@ func TestStatusExit(t *testing.T) {
 		{"open listeners", control.Status{State: control.Fresh, Listeners: []control.ListenerStatus{
 			{Name: control.ListenerMilter, AtLimit: 1}}}, 0},
 		{"a domain without addresses", control.Status{State: control.Fresh, EmptyDomains: []string{"x.test"}}, 2},
+		{"a store that cannot be read", control.Status{State: control.Fresh, StoreState: control.StoreFailed,
+			Alarms: []string{"store"}}, 2},
+		{"a damaged store", control.Status{State: control.Fresh, StoreState: control.StoreDamaged,
+			Alarms: []string{"store"}}, 2},
+		{"a store without disk space", control.Status{State: control.Fresh, StoreState: control.StoreReadOnly,
+			Alarms: []string{"store"}}, 1},
 		{"an accept file", control.Status{State: control.Fresh, AcceptFiles: []control.AcceptFile{{Unread: 1}}}, 0},
 		{"an accept file that vanished", control.Status{State: control.Fresh,
 			AcceptFiles: []control.AcceptFile{{Trouble: "gone"}}}, 1},

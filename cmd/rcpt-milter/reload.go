@@ -37,9 +37,15 @@ func (a *app) reload(ctx context.Context) error {
 		return &exitError{exitConfig, errors.New(done.Refused +
 			"\nthe configuration is rejected; the previous one stays in effect")}
 	}
-	s := "The configuration is in effect. Nothing has changed.\n"
-	if len(done.Changed) > 0 {
+	s := "The configuration is in effect.\n"
+	switch {
+	case len(done.Changed) > 0:
 		s = "The configuration is in effect. Changed: " + text.Printable(strings.Join(done.Changed, ", ")) + "\n"
+	case len(done.AcceptFiles) == 0:
+		s = "The configuration is in effect. Nothing has changed.\n"
+	}
+	for _, file := range done.AcceptFiles {
+		s += "Accept file " + text.Printable(file) + ".\n"
 	}
 	if len(done.Restart) > 0 {
 		s += "Changed, but in effect only after a restart: " + text.Printable(strings.Join(done.Restart, ", ")) + "\n"

@@ -31,8 +31,8 @@ func (a *app) removalsCommand() *cobra.Command {
 	command.Flags().BoolVar(&asJSON, "json", false, "as JSON, for tools")
 	approve := a.settleCommand("approve", "Apply the held removals", "Applies the held removals. On a terminal it shows\n"+
 		"how many addresses each domain would lose, and asks for confirmation.\n"+
-		"The command waits for a running pass, but does not approve what that pass holds. Removals that wait\n"+
-		"for replication do not need approval.", &q,
+		"The command waits for a running pass, but does not approve what that pass holds. It leaves removals\n"+
+		"that wait for replication or for the next pass.", &q,
 		func(client *control.Client, ctx context.Context, q control.RemovalsQuery, done func(control.RemovalsDone)) error {
 			all := []control.RemovalsQuery{q}
 			if !yes {
@@ -54,6 +54,7 @@ func (a *app) removalsCommand() *cobra.Command {
 	command.AddCommand(approve,
 		a.settleCommand("discard", "Discard the held removals",
 			"Discards the held removals: the addresses stay until a full pass finds them missing again.\n"+
+				"It leaves removals that wait for replication or for the next pass.\n"+
 				"The command waits for a running pass.", &q, (*control.Client).Discard))
 	return command
 }

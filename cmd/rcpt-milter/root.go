@@ -49,12 +49,13 @@ type app struct {
 	stdout, stderr io.Writer
 	now            func() time.Time
 	lockWait       time.Duration // how long serve waits for an earlier daemon to release the store
+	fileRest       time.Duration // how long serve waits for an accept file to be at rest
 	configPath     string
 }
 
 // run executes a command line, and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	a := &app{stdout: stdout, stderr: stderr, now: time.Now, lockWait: lockWait}
+	a := &app{stdout: stdout, stderr: stderr, now: time.Now, lockWait: lockWait, fileRest: fileRest}
 	return a.run(ctx, args)
 }
 

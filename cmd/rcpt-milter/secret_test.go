@@ -46,8 +46,8 @@ func TestNoBindWithABadPasswordFile(t *testing.T) {
 	}
 }
 
-// TestPasswordFileGoesBad: the connection that exists stays, and status warns of the next one.
-// A reload that needs a new connection is refused, any other is not.
+// TestPasswordFileGoesBad checks that the current connection stays, and that status warns about the next one. A
+// reload that needs a new connection is rejected, and any other is not.
 func TestPasswordFileGoesBad(t *testing.T) {
 	r := newRig(t)
 	r.serve()
@@ -58,7 +58,7 @@ func TestPasswordFileGoesBad(t *testing.T) {
 	r.want(exitOK, "sync", "--wait")
 	r.want(exitOK, "lookup", "new@corp.example")
 	d := r.status().Directories[0]
-	if got := strings.Join(d.Warnings, "\n"); !strings.Contains(got, "the connection that exists stays, and no other "+
+	if got := strings.Join(d.Warnings, "\n"); !strings.Contains(got, "the current connection stays, but no new one "+
 		"can be made: directory corp: bind.password_file: ") || d.LastError != "" {
 		t.Errorf("warnings %q, last error %q", got, d.LastError)
 	}

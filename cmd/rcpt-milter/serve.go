@@ -15,6 +15,10 @@ import (
 // lockWait is how long a starting daemon waits for an earlier one.
 const lockWait = 10 * time.Second
 
+// fileRest is how long an accept file must be at rest to count as complete, at the start and at a reload.
+// While the daemon runs, it looks at the files as often.
+const fileRest = 2 * time.Second
+
 func (a *app) serveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
@@ -37,7 +41,7 @@ func (a *app) serve(ctx context.Context) error {
 		return err
 	}
 	return daemon.Serve(ctx, daemon.Options{
-		ConfigPath: a.configPath, Config: c, Version: programVersion(), LockWait: a.lockWait,
+		ConfigPath: a.configPath, Config: c, Version: programVersion(), LockWait: a.lockWait, FileRest: a.fileRest,
 		Log: logging.New(stderr, "rcpt-milter", daemon.LogOptions(c)),
 	})
 }

@@ -2,12 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"rcpt-milter/control"
 )
@@ -160,6 +164,98 @@ func TestTenants(t *testing.T) {
 			t.Errorf("status %+v\nlookup %+v\nreport %+v", s, l, report)
 		}
 	})
+}
+
+// TestTenantDecisions: a tenant sees the decisions of its own entries of domains. Those of others change
+// nothing, also not how many rows its page omits, and those of an entry that it shares are not shown.
+func TestTenantDecisions(t *testing.T) {
+	const sharedToken = "00112233445566778899aabbccddeeff"
+	r, page := tenantRig(t)
+	r.edit("  theirs.example: enforce\n", "  theirs.example: enforce\n  .shared.example: enforce\n")
+	var others strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&others, "  theirs%d.example: enforce\n", i)
+	}
+	r.edit("  alias.example: enforce\n", "  alias.example: enforce\n"+others.String())
+	r.write("tokens", adminToken+" *\n"+mineToken+" mine.example .mine.example\n"+sharedToken+
+		" a.shared.example .b.shared.example\n")
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	session, err := dialMilter(r.milterSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	session.want(t, "bob@mine.example", "continue")
+	session.want(t, "bbo@mine.example", "550")
+	session.want(t, "a@sub.mine.example", "continue")
+	mine := map[string]map[string]int64{
+		"mine.example":  {"accepted": 1, "refused": 1, "temporary": 0, "report-only": 0},
+		".mine.example": {"accepted": 0, "refused": 0, "temporary": 0, "report-only": 1},
+	}
+	shared := map[string]map[string]int64{"a.shared.example": nil, ".b.shared.example": nil}
+	check := func() {
+		t.Helper()
+		for token, want := range map[string]map[string]map[string]int64{mineToken: mine, sharedToken: shared} {
+			code, body, err := getFrom(t.Context(), "tcp", page, page, "/v1/status", bearer(token))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var s control.TenantStatus
+			if err := json.Unmarshal([]byte(body), &s); code != http.StatusOK || err != nil || s.Started.IsZero() {
+				t.Fatalf("%d, %v\n%s", code, err, body)
+			}
+			got := map[string]map[string]int64{}
+			for _, d := range s.Domains {
+				got[d.Domain] = d.Decisions
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("the decisions (-want +got):\n%s", diff)
+			}
+			code, body, err = getFrom(t.Context(), "tcp", page, page, "/", bearer(token))
+			if code != http.StatusOK || err != nil || strings.Contains(body, "theirs") || strings.Contains(body, "And ") {
+				t.Errorf("the page: %d, %v\n%s", code, err, body)
+			}
+		}
+	}
+	check()
+	for _, foreign := range []string{"x@theirs.example", "x@corp.example"} {
+		session.want(t, foreign, "550")
+	}
+	for _, in := range []string{"x@theirs7.example", "x@a.shared.example", "x@a.b.shared.example", "x@c.shared.example"} {
+		session.want(t, in, "451") // no address there is known
+	}
+	check()
+	if all := r.status().DomainDecisions; all["theirs7.example"]["temporary"] != 1 || all[".shared.example"]["temporary"] != 3 {
+		t.Errorf("the decisions of all are %v", all)
+	}
+}
+
+// TestTenantStaleFile: the modification of an accept file is not shown as a good pass.
+func TestTenantStaleFile(t *testing.T) {
+	r, page := tenantRig(t)
+	file := r.write("table", "filed@mine.example OK\n")
+	r.age(file, 25*time.Hour)
+	r.edit("removal_grace: 0s\n", "removal_grace: 0s\naccept_files: ["+file+"]\naccept_files_max_age: 1d\n")
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	code, body, err := getFrom(t.Context(), "tcp", page, page, "/v1/status", bearer(mineToken))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s control.TenantStatus
+	if err := json.Unmarshal([]byte(body), &s); code != http.StatusOK || err != nil {
+		t.Fatalf("%d, %v\n%s", code, err, body)
+	}
+	for _, d := range s.Domains {
+		if d.Domain == "mine.example" && (d.State != control.Stale || d.Unknown != control.UnknownDeferred ||
+			time.Since(d.LastSuccess.Time) > time.Hour) {
+			t.Errorf("%+v", d)
+		}
+	}
+	if s.State != control.Stale || len(s.Domains) != 2 {
+		t.Errorf("%+v", s)
+	}
 }
 
 // TestTokenReload: a change of the token file is in effect at once. While it is not valid, no token is, and

@@ -172,7 +172,7 @@ func modulesOf(pattern string) (product, ui bool) {
 // testArguments returns the arguments of go test: the harness's own, then those of the command
 // line, then all packages unless packages were named.
 func testArguments(args []string, race bool) []string {
-	arguments := []string{"-count=1", "-timeout", "40m"}
+	arguments := []string{"-count=1", "-timeout", "80m"}
 	if race && !slices.Contains(args, "-race") {
 		arguments = append(arguments, "-race")
 	}

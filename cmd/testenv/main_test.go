@@ -14,7 +14,7 @@ import (
 )
 
 func TestTestRuns(t *testing.T) {
-	const product, ui = "test -count=1 -timeout 40m ", "-C testenv/ui test -count=1 -timeout 40m "
+	const product, ui = "test -count=1 -timeout 80m ", "-C testenv/ui test -count=1 -timeout 80m "
 	tests := []struct {
 		name string
 		args []string

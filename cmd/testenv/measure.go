@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
 	"os"
 	"slices"
-	"time"
 
 	"rcpt-milter/testenv"
 )
@@ -30,7 +28,7 @@ func measure(ctx context.Context, args []string) error {
 		if _, err := h.AwaitCaughtUp(ctx, domain); err != nil {
 			return err
 		}
-		took, err := measureChanges(ctx, h, domain, *changes)
+		took, err := h.MeasureChanges(ctx, domain, *changes)
 		if err != nil {
 			return err
 		}
@@ -39,40 +37,4 @@ func measure(ctx context.Context, args []string) error {
 			took[len(took)/2].Seconds(), took[len(took)-1].Seconds(), took[0].Seconds())
 		return nil
 	})
-}
-
-// measureChanges cycles through four kinds of change: add a user, add an alias, remove that alias,
-// delete the user.
-func measureChanges(ctx context.Context, h *testenv.Harness, domain *testenv.Domain, n int) ([]time.Duration, error) {
-	var took []time.Duration
-	for i := range n {
-		name := fmt.Sprintf("measure%03d", i/4)
-		address, alias, dn := name+"@corp.example", name+".alias@corp.example", "CN="+name+","+testenv.StaffOU
-		var err error
-		recipient, code := alias, 250
-		switch i % 4 {
-		case 0:
-			recipient = address
-			_, err = domain.AddUser(testenv.Person{Name: name, Mail: address, Proxies: []string{"SMTP:" + address}})
-		case 1:
-			err = domain.AddProxy(dn, "smtp:"+alias)
-		case 2:
-			code = 550
-			err = domain.RemoveProxy(dn, "smtp:"+alias)
-		case 3:
-			recipient, code = address, 550
-			err = domain.Delete(dn)
-		}
-		if err != nil {
-			return took, err
-		}
-		deadline, cancel := context.WithTimeout(ctx, edgeDeadline)
-		_, after, err := h.AwaitReply(deadline, recipient, code)
-		cancel()
-		if err != nil {
-			return took, err
-		}
-		took = append(took, after)
-	}
-	return took, nil
 }

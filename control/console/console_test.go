@@ -64,6 +64,11 @@ func freshStatus() control.Status {
 		Harvest:     &control.HarvestStatus{Mode: "report", WouldLimit: 1207, Networks: 4321, Octets: 300 << 10},
 		Decisions:   map[string]int64{"known": 98765, "unknown": 432, "not-ours": 7, "stale": 0},
 		WouldRefuse: map[string]int64{"unknown": 32},
+		DomainDecisions: map[string]map[string]int64{
+			".example.org": {"accepted": 765, "refused": 0, "temporary": 0, "report-only": 32},
+			"example.com":  {"accepted": 98000, "refused": 400, "temporary": 0, "report-only": 0},
+			"new.example":  {"accepted": 7, "refused": 0, "temporary": 0, "report-only": 0},
+		},
 		Directories: []control.DirectoryStatus{{
 			Name: "corp", State: control.Fresh, DomainController: "dc1.corp.example",
 			InvocationID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455",
@@ -104,7 +109,8 @@ func troubledStatus() control.Status {
 	}
 	s.Confirm = &control.ConfirmStatus{Found: 3, NotFound: 1200, Remembered: 40, OverBudget: 7, Unanswered: 2,
 		Directories: []control.ConfirmDirectory{{Name: "corp", LastError: "dc2.corp.example:636: no answer"}, {Name: "lab"}}}
-	s.Export.Held, s.Export.Since = "directory lab is stale", before(time.Hour)
+	s.Export.Held, s.Export.Since = "the store is damaged", before(time.Hour)
+	s.Export.Union, s.Export.Kept = "directory lab is stale", 2
 	s.Export.Trouble = "export.command: postmap: exit status 1"
 	s.Socketmap.Perm = 3
 	s.Harvest = &control.HarvestStatus{Mode: "enforce", Networks: 4321, Octets: 2 << 20}
@@ -118,7 +124,7 @@ func troubledStatus() control.Status {
 		"dc1.corp.example:636: bind as \"svc\" is refused: the password has expired", before(5*time.Hour)
 	d.HeldRemovals, d.HoldReason, d.DeletedObjectsVisible = 600, "600 removals in 24h exceed max (500)", ptr(false)
 	d.Notify, d.DeletedObjectsGrant = false, directory.GrantDeletedObjects("DC=corp,DC=example", "svc-mail@corp.example")
-	d.Warnings = []string{"ldaps://corp.example:636 leads now to dc1.corp.example and now to dc2.corp.example, and each " +
+	d.Warnings = []string{"ldaps://corp.example:636 leads to dc1.corp.example or to dc2.corp.example, and each " +
 		"change costs a full pass"}
 	d.LastIncremental.Result = control.ResultHeld
 	d.NextPass = before(time.Second)
@@ -137,12 +143,77 @@ func TestStatus(t *testing.T) {
 	}{
 		{"status-fresh.txt", freshStatus()},
 		{"status-troubled.txt", troubledStatus()},
+		{"status-domains.txt", domainsStatus()},
 		{"status-empty.txt", control.Status{Version: writer.Version, State: control.NotReady}},
 	} {
 		t.Run(c.file, func(t *testing.T) {
 			var p terminal.Page
 			writer.Status(&p, c.s)
 			compare(t, c.file, p.String())
+		})
+	}
+}
+
+// TestStateTitle: the first line of a status has the reason of the state, and what unknown recipients get.
+func TestStateTitle(t *testing.T) {
+	directories := func(states ...control.State) (all []control.DirectoryStatus) {
+		for _, state := range states {
+			all = append(all, control.DirectoryStatus{Name: "corp", State: state})
+		}
+		return all
+	}
+	staleFile := []control.AcceptFile{{State: control.Stale}}
+	for _, c := range []struct {
+		name     string
+		s        control.Status
+		want, no string
+	}{
+		{"fresh", control.Status{State: control.Fresh}, "State: fresh\n", "unknown"},
+		{"late", control.Status{State: control.Late, Directories: directories(control.Late)}, "older", "unknown"},
+		{"stale directory", control.Status{State: control.Stale, Directories: directories(control.Fresh, control.Stale)},
+			"stale_after; in its enforced domains, unknown recipients get 451", "file"},
+		{"stale file, no directory", control.Status{State: control.Stale, AcceptFiles: staleFile},
+			"an accept file is stale; in its enforced domains, unknown recipients get 451", "stale_after"},
+		{"stale file, fresh directory", control.Status{State: control.Stale, AcceptFiles: staleFile,
+			Directories: directories(control.Fresh)}, "an accept file is stale", "stale_after"},
+		{"stale file and directory", control.Status{State: control.Stale, AcceptFiles: staleFile,
+			Directories: directories(control.Stale)}, "stale_after", "accept file is"},
+		{"stopped", control.Status{State: control.Stale, Offline: true, Directories: directories(control.Stale)},
+			"stale_after", "unknown"},
+		{"not read since the rules changed", control.Status{State: control.NotReady,
+			Directories: directories(control.NotReady)}, "must be read in full", "never"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var p terminal.Page
+			writer.Status(&p, c.s)
+			title, _, _ := strings.Cut(p.String(), "\n")
+			if title += "\n"; !strings.Contains(title, c.want) || strings.Contains(title, c.no) {
+				t.Errorf("%q, want %q and no %q", title, c.want, c.no)
+			}
+		})
+	}
+}
+
+// TestUpToDate: the index is up to date only while a running daemon reads the directory.
+func TestUpToDate(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		state   control.State
+		offline bool
+		want    string
+	}{
+		{"fresh", control.Fresh, false, "up to date"},
+		{"stale, before the first pass of the daemon", control.Stale, false, "as of the last good pass"},
+		{"late", control.Late, false, "as of the last good pass"},
+		{"no daemon", control.Fresh, true, "as of the last good pass"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var p terminal.Page
+			writer.Status(&p, control.Status{State: c.state, Offline: c.offline, Directories: []control.DirectoryStatus{
+				{Name: "corp", State: c.state, DomainController: "dc1", USN: 7, HighestCommittedUSN: 7}}})
+			if got := p.String(); !strings.Contains(got, "7 of 7, "+c.want) {
+				t.Errorf("no %q in\n%s", c.want, got)
+			}
 		})
 	}
 }

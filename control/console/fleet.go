@@ -63,7 +63,7 @@ func (w Writer) streamLines(p *terminal.Page, d control.DirectoryStatus) {
 	if !s.AsOf.IsZero() {
 		p.Line("as of", w.At(s.AsOf)+", the last good pass of the hub")
 	}
-	p.Line("sequence", fmt.Sprintf("%d of %d, %s", d.USN, d.HighestCommittedUSN, lagWords(d)))
+	p.Line("sequence", fmt.Sprintf("%d of %d, %s", d.USN, d.HighestCommittedUSN, lagWords(d, false)))
 	p.Line("generation", text.Printable(s.Generation))
 	switch {
 	case s.DigestOK == nil:

@@ -3,8 +3,8 @@
 package console
 
 import (
-	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +24,7 @@ type Writer struct {
 func (w Writer) Status(p *terminal.Page, s control.Status) {
 	w.overview(p, s)
 	for _, d := range s.Directories {
-		w.directoryLines(p, d)
+		w.directoryLines(p, d, s.Offline)
 	}
 	w.publishSection(p, s)
 	domainTable(p, s)
@@ -36,8 +36,17 @@ func (w Writer) Status(p *terminal.Page, s control.Status) {
 // stateMeanings explains the states.
 var stateMeanings = map[control.State]string{
 	control.Late:     ", the index is older than it should be",
-	control.Stale:    ", the index is older than stale_after",
-	control.NotReady: ", a directory has never been read in full",
+	control.Stale:    ", the index of a directory is older than stale_after",
+	control.NotReady: ", a directory must be read in full first",
+}
+
+// stateMeaning explains the state of the whole index, which accept files can make stale too.
+func stateMeaning(s control.Status) string {
+	stale := func(d control.DirectoryStatus) bool { return d.State == control.Stale }
+	if s.State == control.Stale && !slices.ContainsFunc(s.Directories, stale) {
+		return ", an accept file is stale"
+	}
+	return stateMeanings[s.State]
 }
 
 func (w Writer) overview(p *terminal.Page, s control.Status) {
@@ -49,9 +58,9 @@ func (w Writer) overview(p *terminal.Page, s control.Status) {
 	if s.Offline {
 		begin = p.Paint("No daemon is running.", terminal.Red) + " Its index, as it was left: "
 	}
-	meaning := stateMeanings[s.State]
+	meaning := stateMeaning(s)
 	if reply := s.UnknownText(s.State); reply != "" && !s.Offline {
-		meaning += "; " + text.Printable(reply)
+		meaning += "; in its enforced domains, " + text.Printable(reply)
 	}
 	p.Title(begin + StateWords(p, s.State) + meaning)
 	if s.Host != "" {
@@ -70,7 +79,7 @@ func (w Writer) overview(p *terminal.Page, s control.Status) {
 	}
 	label = "not ready"
 	for _, domain := range s.EmptyDomains {
-		p.Line(label, p.Warn(text.Printable(control.EmptyDomainText(domain))))
+		p.Line(label, p.Warn(text.Printable(s.EmptyDomainText(domain))))
 		label = ""
 	}
 	p.Line("index", fmt.Sprintf("%s of %s", text.Count(s.Addresses, "address", "addresses"),
@@ -199,13 +208,17 @@ func (w Writer) exportLines(p *terminal.Page, e *control.ExportStatus) {
 	if e.Held != "" {
 		p.More(p.Warn("the last good file stays: " + text.Printable(e.Held)))
 	}
+	if e.Union != "" {
+		p.More(p.Warn("no entry leaves the file: " + text.Printable(e.Union)))
+		p.More(text.Count(e.Kept, "entry", "entries") + " of an older list only")
+	}
 	if e.Trouble != "" {
 		p.More(p.Warn("failing since " + w.At(e.Since)))
 		p.More(text.Printable(e.Trouble))
 	}
 }
 
-func (w Writer) directoryLines(p *terminal.Page, d control.DirectoryStatus) {
+func (w Writer) directoryLines(p *terminal.Page, d control.DirectoryStatus, offline bool) {
 	p.WriteString("\nDirectory " + text.Printable(d.Name) + ": " + StateWords(p, d.State) + "\n")
 	if d.LastError != "" {
 		s := "last pass failed"
@@ -232,7 +245,7 @@ func (w Writer) directoryLines(p *terminal.Page, d control.DirectoryStatus) {
 	if retired {
 		p.Line("retired", "no longer in the configuration; its addresses leave through the removal guard")
 	} else {
-		w.controllerLines(p, d)
+		w.controllerLines(p, d, offline)
 	}
 	w.runningLine(p, d)
 	if !retired || d.LastIncremental != nil {
@@ -253,7 +266,7 @@ func (w Writer) directoryLines(p *terminal.Page, d control.DirectoryStatus) {
 	}
 }
 
-func (w Writer) controllerLines(p *terminal.Page, d control.DirectoryStatus) {
+func (w Writer) controllerLines(p *terminal.Page, d control.DirectoryStatus, offline bool) {
 	if d.Stream != nil {
 		w.streamLines(p, d)
 		return
@@ -264,7 +277,7 @@ func (w Writer) controllerLines(p *terminal.Page, d control.DirectoryStatus) {
 	}
 	p.Line("domain controller", text.Printable(d.DomainController))
 	p.Line("invocationId", text.Printable(d.InvocationID))
-	p.Line("USN", fmt.Sprintf("%d of %d, %s", d.USN, d.HighestCommittedUSN, lagWords(d)))
+	p.Line("USN", fmt.Sprintf("%d of %d, %s", d.USN, d.HighestCommittedUSN, lagWords(d, offline)))
 	if d.Notify {
 		p.Line("notification", "the controller tells when something changes")
 	}
@@ -277,12 +290,13 @@ func (w Writer) controllerLines(p *terminal.Page, d control.DirectoryStatus) {
 	}
 }
 
-// lagWords says how far the index is behind its controller or hub.
-func lagWords(d control.DirectoryStatus) string {
+// lagWords says how far the index is behind its controller or hub. Without a running daemon it cannot be
+// up to date.
+func lagWords(d control.DirectoryStatus, offline bool) string {
 	if n := d.USNLag(); n > 0 {
 		return fmt.Sprintf("%d behind", n)
 	}
-	if d.UpToDate() {
+	if d.UpToDate() && !offline {
 		return "up to date"
 	}
 	return "as of the last good pass"
@@ -332,19 +346,6 @@ func PassSummary(pass control.PassStatus) string {
 // At returns the time of day, and the distance to now.
 func (w Writer) At(t control.Time) string {
 	return fmt.Sprintf("%s (%s)", text.Moment(w.Now(), t.Time), text.Age(w.Now(), t.Time))
-}
-
-// domainTable writes the domains of the configuration and of the index.
-func domainTable(p *terminal.Page, s control.Status) {
-	rows := [][]string{{"Domain", "Mode", "Addresses"}}
-	for _, d := range s.DomainRows() {
-		n := text.Number(d.Addresses)
-		if d.Pattern {
-			n = ""
-		}
-		rows = append(rows, []string{text.Printable(d.Domain), text.Printable(cmp.Or(d.Mode, "-")), n})
-	}
-	p.Table(rows, 2)
 }
 
 // decisionTable writes the verdicts that occurred.

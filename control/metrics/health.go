@@ -74,8 +74,11 @@ func ready(w http.ResponseWriter, r *http.Request, backend Backend, asking *sing
 	case err != nil:
 		say(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
 	case s.State == control.NotReady:
-		say(w, http.StatusServiceUnavailable, "not ready: a directory has not been read in full yet; recipients that "+
-			"are not in the index get 451")
+		say(w, http.StatusServiceUnavailable, "not ready: a directory has not been read in full yet, or not since its "+
+			"rules changed; "+s.UnknownText(control.NotReady))
+	case s.StoreState == control.StoreFailed:
+		say(w, http.StatusServiceUnavailable, "not ready: the index cannot be read, and its recipients get 451: "+
+			s.StoreError)
 	case len(s.ClosedToPostfix()) > 0:
 		say(w, http.StatusServiceUnavailable, "not ready: "+s.ClosedToPostfix()[0].Text())
 	default:

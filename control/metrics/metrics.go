@@ -176,13 +176,14 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		fileFailing: desc("accept_file_failing",
 			"Whether an accept file cannot be used and its last good copy stays in effect.", "file"),
 		fileStale: desc("accept_file_stale",
-			"Whether an accept file is older than accept_files_max_age, and unknown recipients of its domains get 451.", "file"),
+			"Whether an accept file is older than accept_files_max_age or may lack entries, and unknown recipients get 451.",
+			"file"),
 		fileEntries: desc("accept_file_entries", "Addresses and domains of an accept file that are in effect.", "file"),
 		fileUnread:  desc("accept_file_unread_lines", "Lines of an accept file that do not count.", "file"),
 
 		// Labels are listeners of the configuration, so there are few.
-		listenerUp: desc("listener_up", "Whether clients can connect to a listener (milter, control, page, metrics).",
-			"listener", "socket"),
+		listenerUp: desc("listener_up",
+			"Whether clients can connect to a listener (milter, socketmap, control, page, metrics).", "listener", "socket"),
 		listenerRestored: desc("listener_restored_total",
 			"How often the socket file of a listener was gone and was made again.", "listener", "socket"),
 		connections:      desc("connections", "Open connections, by listener.", "listener"),
@@ -249,7 +250,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		send(c.storeState, prometheus.GaugeValue, oneIf(s.StoreState == state), string(state))
 	}
 	send(c.storeSetAside, prometheus.GaugeValue, oneIf(s.StoreSetAside != ""))
-	c.unknown(s, send)
+	c.queries(s, send)
 	c.acceptFiles(s, send)
 	c.export(s.Export, send)
 	c.listeners(s, send)
@@ -285,9 +286,9 @@ func (c *statusCollector) expiry(d control.DirectoryStatus, send func(*prometheu
 	}
 }
 
-// unknown collects confirm, the socketmap and the harvest limit. If confirm or the socketmap is
+// queries collects confirm, the socketmap and the harvest limit. If confirm or the socketmap is
 // disabled, it has no counts.
-func (c *statusCollector) unknown(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64,
+func (c *statusCollector) queries(s control.Status, send func(*prometheus.Desc, prometheus.ValueType, float64,
 	...string)) {
 	if s.Confirm != nil {
 		for result, n := range map[string]int64{

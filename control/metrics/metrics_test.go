@@ -128,8 +128,15 @@ func TestHealth(t *testing.T) {
 		{state(control.Fresh), "/readyz", 200, "ready: the index is fresh\n"},
 		{state(control.Late), "/readyz", 200, "ready: the index is late\n"},
 		{state(control.Stale), "/readyz", 200, "ready: the index is stale\n"},
-		{state(control.NotReady), "/readyz", 503, "not ready: a directory has not been read in full yet; recipients " +
-			"that are not in the index get 451\n"},
+		{state(control.NotReady), "/readyz", 503, "not ready: a directory has not been read in full yet, or not since its " +
+			"rules changed; unknown recipients get 451 now (when_not_ready: tempfail)\n"},
+		{&fake{status: control.Status{State: control.NotReady, WhenNotReady: "accept"}}, "/readyz", 503, "not ready: a " +
+			"directory has not been read in full yet, or not since its rules changed; unknown recipients are accepted now " +
+			"(when_not_ready: accept)\n"},
+		{&fake{status: control.Status{State: control.Fresh, StoreState: control.StoreFailed, StoreError: "I/O error"}},
+			"/readyz", 503, "not ready: the index cannot be read, and its recipients get 451: I/O error\n"},
+		{&fake{status: control.Status{State: control.Fresh, StoreState: control.StoreDamaged}}, "/readyz", 200,
+			"ready: the index is fresh\n"},
 		{&fake{err: errors.New("closed")}, "/readyz", 503, "not ready: closed\n"},
 		{&fake{hangs: errors.New("no answer")}, "/readyz", 503, "not ready: no answer\n"},
 		{&fake{hangs: errors.New("no answer")}, "/healthz", 200, "ok\n"},

@@ -63,7 +63,7 @@ func problemsOf(s control.Status, now time.Time) []string {
 		all = append(all, l.Text())
 	}
 	for _, domain := range s.EmptyDomains {
-		all = append(all, control.EmptyDomainText(domain))
+		all = append(all, s.EmptyDomainText(domain))
 	}
 	for _, d := range s.Directories {
 		if d.State != control.Fresh && d.State != control.Retired {

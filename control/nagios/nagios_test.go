@@ -37,7 +37,7 @@ func TestProblems(t *testing.T) {
 		{"none", freshStatus(), "fresh"},
 		{"alarms", status(func(s *control.Status) { s.Alarms = []string{"first", "second"} }), "first; second"},
 		{"empty domain", status(func(s *control.Status) { s.EmptyDomains = []string{"a.example"} }),
-			control.EmptyDomainText("a.example")},
+			control.EmptyDomainText("a.example", "")},
 		{"late", status(func(s *control.Status) { s.Directories[0].State = control.Late }), "directory corp is late"},
 		{"not ready", status(func(s *control.Status) { s.Directories[0].State = control.NotReady }),
 			"directory corp is not ready"},
@@ -52,13 +52,13 @@ func TestProblems(t *testing.T) {
 		{"stale accept file", status(func(s *control.Status) {
 			s.AcceptFiles = []control.AcceptFile{{File: "/good", State: control.Fresh}, {File: "/old", State: control.Stale,
 				Modified: control.Time{Time: noon.Add(-time.Hour)}}}
-		}), "accept file /old: older than accept_files_max_age: unknown recipients of its domains get 451 (when_stale); " +
-			"bring a new version, or touch the file if it is still right"},
+		}), "accept file /old: older than accept_files_max_age: unknown recipients of its domains get 451 " +
+			"unless when_stale says otherwise; bring a new version, or touch the file if it is still right"},
 		{"accept file of the future", status(func(s *control.Status) {
 			s.AcceptFiles = []control.AcceptFile{{File: "/new", State: control.Stale,
 				Modified: control.Time{Time: noon.Add(time.Hour)}}}
 		}), "accept file /new: modified in the future, so its age is not known: unknown recipients of its domains get " +
-			"451 (when_stale); correct the clock, or touch the file"},
+			"451 unless when_stale says otherwise; correct the clock, or touch the file"},
 		{"reload", status(func(s *control.Status) { s.ReloadError = "line 3" }), "the configuration was rejected: line 3"},
 		{"bars and lines", status(func(s *control.Status) { s.Alarms = []string{"a|b\nc"} }), `a/b\nc`},
 	} {

@@ -25,10 +25,9 @@ type Minute struct {
 	control.Judged
 }
 
-// Observe samples the counters by verdict since the start. The difference to the last sample
-// counts for the minute of this one.
-func (h *History) Observe(at time.Time, decisions, wouldRefuse map[string]int64) {
-	now := control.JudgedOf(decisions, wouldRefuse)
+// Observe samples the counters since the start. The difference to the last sample counts for the
+// minute of this one.
+func (h *History) Observe(at time.Time, now control.Judged) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if now.Total() < h.last.Total() {

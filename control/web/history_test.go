@@ -10,15 +10,11 @@ import (
 func TestHistory(t *testing.T) {
 	var h History
 	at := time.Date(2026, 3, 4, 12, 0, 30, 0, time.UTC)
-	counts := map[string]int64{}
-	would := map[string]int64{}
-	step := func(after time.Duration, known, unknown, let, stale int64) {
+	var counts control.Judged
+	step := func(after time.Duration, accepted, refused, reportOnly, deferred int64) {
 		at = at.Add(after)
-		counts["known"] += known
-		counts["unknown"] += unknown + let
-		would["unknown"] += let
-		counts["stale"] += stale
-		h.Observe(at, counts, would)
+		counts = counts.Plus(control.Judged{Accepted: accepted, Refused: refused, ReportOnly: reportOnly, Deferred: deferred})
+		h.Observe(at, counts)
 	}
 	step(0, 5, 0, 0, 0)
 	step(10*time.Second, 1, 2, 3, 4) // the same minute

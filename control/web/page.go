@@ -147,7 +147,7 @@ func (p *Page) overview(w http.ResponseWriter, r *http.Request) {
 			return nil, err
 		}
 		d.Edges = d.Status.FleetRows(now)
-		p.history.Observe(now, d.Status.Decisions, d.Status.WouldRefuse)
+		p.history.Observe(now, d.Status.Judged())
 		d.Chart = newChart(p.history.Sum(now, chartSpan))
 		d.Report, err = p.backend.Report(ctx, control.ReportQuery{Since: control.Time{Time: now.Add(-24 * time.Hour)},
 			Limit: topShown, Brief: true})

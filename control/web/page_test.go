@@ -134,6 +134,7 @@ func TestPage(t *testing.T) {
 		{"full", &fake{status: fullStatus(t)}, "/", 200, "Directory corp"},
 		{"full", &fake{status: fullStatus(t)}, "/", 200, "7 recipients judged in the last 24 hours"},
 		{"full", &fake{status: fullStatus(t)}, "/", 200, "no address of exmaple.com is known"},
+		{"export", &fake{status: fullStatus(t)}, "/", 200, "the last good file stays: the store is damaged"},
 		{"refresh", &fake{status: fullStatus(t)}, "/?refresh", 200, `http-equiv="refresh" content="30"`},
 		{"answer", &fake{answer: control.LookupAnswer{Address: "A@x.test", Outcome: control.Refused,
 			Reply: "550 5.1.1"}}, "/lookup?address=A@x.test", 200, "550 5.1.1"},
@@ -227,8 +228,8 @@ func TestChart(t *testing.T) {
 	if c := newChart(h.Sum(pageNow, chartSpan)); len(c.Bars) != 0 || c.Most != 0 || len(c.Hours) != 6 {
 		t.Errorf("a chart of nothing: %+v", c)
 	}
-	h.Observe(pageNow, map[string]int64{"known": 100_000, "unknown": 1}, nil)
-	h.Observe(pageNow.Add(-20*time.Hour), map[string]int64{"known": 150_000, "unknown": 1}, nil)
+	h.Observe(pageNow, control.Judged{Accepted: 100_000, Refused: 1})
+	h.Observe(pageNow.Add(-20*time.Hour), control.Judged{Accepted: 150_000, Refused: 1})
 	c := newChart(h.Sum(pageNow, chartSpan))
 	if len(c.Bars) != 3 || c.Most != 100_001 || c.Scale != 150_000 {
 		t.Fatalf("a chart of two spans: %+v", c)

@@ -27,7 +27,6 @@ func pageWords(now func() time.Time) template.FuncMap {
 			return text.CountBy(integer(n), one, many, gap)
 		},
 		"words":   func(name any) string { return strings.ReplaceAll(fmt.Sprint(name), "_", " ") },
-		"domains": shownDomains,
 		"outcome": outcomeWord,
 		"blind": func(d control.DirectoryStatus) bool {
 			return d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible
@@ -35,7 +34,6 @@ func pageWords(now func() time.Time) template.FuncMap {
 		"named":      control.ObjectName,
 		"yes":        func(b *bool) bool { return b != nil && *b },
 		"weight":     stateWeight,
-		"empty":      control.EmptyDomainText,
 		"subdomains": func(domain string) bool { return strings.HasPrefix(domain, ".") },
 		"due": func(t control.Time) string {
 			if !t.After(now()) {
@@ -81,16 +79,4 @@ func outcomeWord(o control.Outcome) string {
 		return "deferred"
 	}
 	return string(o)
-}
-
-// othersShown limits the domains that are only in the index.
-const othersShown = 10
-
-// shownDomains returns the domains of the configuration and the largest of the others.
-func shownDomains(rows []control.DomainRow) []control.DomainRow {
-	others := slices.IndexFunc(rows, func(r control.DomainRow) bool { return !r.Configured })
-	if others < 0 {
-		return rows
-	}
-	return rows[:min(len(rows), others+othersShown)]
 }

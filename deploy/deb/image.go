@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -36,14 +37,11 @@ func (b *builder) image(ctx context.Context, out string) error {
 		return err
 	}
 	tag := "rcpt-milter:" + strings.NewReplacer("~", "-", "+", "-").Replace(b.version)
-	args := []string{"build", "--tag", tag, "--label", "org.opencontainers.image.version=" + b.version,
-		"--label", "org.opencontainers.image.licenses=" + licenceID, "--build-arg", "APT_CONF=" + os.Getenv("APT_CONF")}
-	for _, name := range []string{"BASE", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
-		if value := os.Getenv(name); value != "" {
-			args = append(args, "--build-arg", name+"="+value)
-		}
+	base, pinned := imageBase(os.Getenv)
+	if !pinned {
+		fmt.Printf("image: the base %s has no digest; set BASE=%s@sha256:... to repeat this build\n", base, base)
 	}
-	if _, err := output(ctx, dir, nil, "docker", append(args, ".")...); err != nil {
+	if _, err := output(ctx, dir, nil, "docker", b.imageArgs(tag, os.Getenv)...); err != nil {
 		return err
 	}
 	if err := sameBinary(ctx, tag, binary); err != nil {
@@ -51,6 +49,37 @@ func (b *builder) image(ctx context.Context, out string) error {
 	}
 	path := filepath.Join(out, "rcpt-milter_"+b.version+"_image_"+runtime.GOARCH+".tar.gz")
 	return saveImage(ctx, tag, path)
+}
+
+// defaultBase is the default of deploy/Dockerfile. It has no digest: see docs/security.md.
+const defaultBase = "debian:bookworm-slim"
+
+// imageBase returns the base of the image, and whether its digest is given.
+func imageBase(getenv func(string) string) (base string, pinned bool) {
+	base = cmp.Or(getenv("BASE"), defaultBase)
+	return base, strings.Contains(base, "@sha256:")
+}
+
+// imageArgs returns the arguments of docker. The labels are those of the OCI image specification,
+// annotations.md; that of the base shows later what a build was made from.
+func (b *builder) imageArgs(tag string, getenv func(string) string) []string {
+	base, pinned := imageBase(getenv)
+	name, digest, _ := strings.Cut(base, "@")
+	labels := []string{"version=" + b.version, "licenses=" + licenceID, "base.name=" + name}
+	if pinned {
+		labels = append(labels, "base.digest="+digest)
+	}
+	args := []string{"build", "--tag", tag}
+	for _, label := range labels {
+		args = append(args, "--label", "org.opencontainers.image."+label)
+	}
+	args = append(args, "--build-arg", "BASE="+base, "--build-arg", "APT_CONF="+getenv("APT_CONF"))
+	for _, proxy := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
+		if value := getenv(proxy); value != "" {
+			args = append(args, "--build-arg", proxy+"="+value)
+		}
+	}
+	return append(args, ".")
 }
 
 // sameBinary compares the binary in an image with the one that went into it.

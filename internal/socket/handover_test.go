@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -60,6 +61,29 @@ func TestHandOver(t *testing.T) {
 	}
 	if _, err := os.Lstat(path + nextSuffix); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the path of the waiting socket: %v", err)
+	}
+}
+
+// TestNameAfterHandOver: a socket that was handed over has the name at which it was made in
+// /proc/net/unix, as docs/operations.md says, and its own after its file was made again.
+func TestNameAfterHandOver(t *testing.T) {
+	path := socketPath(t)
+	first, err := Listen("unix:"+path, Options{})
+	must(t, err)
+	next, err := Prepare("unix:"+path, Options{})
+	must(t, err)
+	defer next.Close()
+	must(t, first.Close())
+	must(t, next.Take())
+	if got := names(t, filepath.Dir(path)); !slices.Equal(got, []string{path + newSuffix}) {
+		t.Errorf("the names after the hand-over are %q, want one with %s", got, newSuffix)
+	}
+	must(t, os.Remove(path))
+	if restored, err := next.Restore(); err != nil || !restored {
+		t.Fatalf("Restore: %v, %v", restored, err)
+	}
+	if got := names(t, filepath.Dir(path)); !slices.Contains(got, path) {
+		t.Errorf("the names after the repair are %q, want %q", got, path)
 	}
 }
 

@@ -20,9 +20,7 @@ const touchAfter = time.Hour
 func (l *Listener) Restore() (restored bool, err error) {
 	l.restoring.Lock()
 	defer l.restoring.Unlock()
-	l.mu.Lock()
-	name, stopped := l.name, l.stopped
-	l.mu.Unlock()
+	name, stopped := l.file()
 	switch {
 	case stopped:
 		return false, nil
@@ -40,6 +38,44 @@ func (l *Listener) Restore() (restored bool, err error) {
 		return false, fmt.Errorf("the socket file %s is gone and cannot be made again: %w", name.path, err)
 	}
 	return l.replace(next), nil
+}
+
+// RestoreAccess checks that the file of a unix socket has at least the permissions with which it was made, and the
+// group of the options. Otherwise it sets them, and reports that it did. It makes the socket again if this process
+// may not change the file. The error says why clients cannot connect. RestoreAccess does nothing if the socket is
+// not at its path, which Restore repairs.
+func (l *Listener) RestoreAccess() (repaired bool, err error) {
+	l.restoring.Lock()
+	defer l.restoring.Unlock()
+	name, stopped := l.file()
+	switch {
+	case stopped:
+		return false, nil
+	case l.passed != nil && l.passed.isAt(l.passed.path) && !l.passed.isOpen(nil):
+		return false, fmt.Errorf("the socket file %s that systemd made has lost permissions; stop the service, "+
+			"restart the socket unit, and start the service", l.passed.path)
+	case name == nil || !name.isAt(name.path) || name.isOpen(l.options.GID):
+		return false, nil
+	}
+	if err = name.open(name.path, l.options.GID, l.options.Mode); err == nil {
+		return true, nil
+	}
+	if removing := os.Remove(name.path); removing != nil {
+		return false, fmt.Errorf("the socket file %s has lost its permissions or its group, which cannot be set again: %w",
+			name.path, err)
+	}
+	next, err := listenAt(name.path, l.options)
+	if err != nil {
+		return false, fmt.Errorf("the socket file %s cannot be made again: %w", name.path, err)
+	}
+	return l.replace(next), nil
+}
+
+// file returns the present file of the socket, which is nil on TCP, and whether the listener has stopped.
+func (l *Listener) file() (name *socketFile, stopped bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.name, l.stopped
 }
 
 // replace continues with the socket of another listener. It reports false, and closes the other,

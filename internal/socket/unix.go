@@ -73,6 +73,12 @@ func listenAt(path string, o Options) (*Listener, error) {
 // waitBeside makes the socket beside its path without permissions for others, widens them, and
 // moves the socket to the path if that is free. At no moment may more clients connect than
 // should, and at no moment is there no socket because this one replaces another.
+//
+// The socket keeps the name newSuffix in /proc/net/unix. The kernel stores the text given to bind(2),
+// which only succeeds while no file has that path, and does not follow a rename. To bind at the path
+// itself, the former file has to be gone before: clients would find no socket, and then one that does
+// not listen yet. A text through a directory descriptor (/proc/self/fd/...) would be the name instead.
+// A mount name space in which the path is free would do, but the unit and containers forbid it.
 func waitBeside(path string, o Options) (*Listener, error) {
 	n := &socketFile{path: path, new: path + newSuffix, next: path + nextSuffix}
 	own, err := n.listen(o)
@@ -131,7 +137,10 @@ func (n *socketFile) listen(o Options) (*Listener, error) {
 	}
 	own := &Listener{sockets: []kernel{l}, name: n, options: o}
 	if n.file, err = os.Lstat(n.new); err == nil {
-		err = n.open(o.GID, o.Mode)
+		err = n.open(n.new, o.GID, o.Mode)
+	}
+	if opened, failed := os.Lstat(n.new); failed == nil && n.isAt(n.new) {
+		n.file = opened
 	}
 	if err != nil {
 		own.Close()
@@ -170,17 +179,30 @@ func bindClosed(path string) (*net.UnixListener, error) {
 	return socket, nil
 }
 
-// open sets the group and the permissions.
-func (n *socketFile) open(gid *int, mode os.FileMode) error {
+// open sets the group and the permissions of the file at a path.
+func (n *socketFile) open(path string, gid *int, mode os.FileMode) error {
 	if gid != nil {
-		if err := os.Lchown(n.new, -1, *gid); err != nil {
+		if err := os.Lchown(path, -1, *gid); err != nil {
 			return fmt.Errorf("giving the socket to group %d: %w; run as root or as a member of the group", *gid, err)
 		}
 	}
 	if mode == 0 {
 		mode = 0o660
 	}
-	return os.Chmod(n.new, mode.Perm())
+	return os.Chmod(path, mode.Perm())
+}
+
+// isOpen reports whether the file has the group and, at least, the permissions that it had when the socket was
+// ready. A file that cannot be read counts as such.
+func (n *socketFile) isOpen(gid *int) bool {
+	now, err := os.Lstat(n.path)
+	if err != nil || n.file == nil {
+		return true
+	}
+	if stat, ok := now.Sys().(*syscall.Stat_t); ok && gid != nil && int(stat.Gid) != *gid {
+		return false
+	}
+	return n.file.Mode().Perm()&^now.Mode().Perm() == 0
 }
 
 // take moves the socket to its path, unless it is there or another process listens there.

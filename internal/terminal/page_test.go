@@ -76,6 +76,11 @@ a-rather-…        1   x
 			}
 		})
 	}
+	for width, want := range map[int]bool{0: true, 20: false, 38: false, 39: true} {
+		if got := (&Page{Width: width}).Fits(rows()); got != want {
+			t.Errorf("Fits in %d columns: %t", width, got)
+		}
+	}
 	var p Page
 	if p.Table(rows()[:1]); p.Len() > 0 {
 		t.Errorf("a table without rows: %q", p.String())

@@ -21,6 +21,15 @@ func (p *Page) Table(rows [][]string, numbers ...int) {
 	p.WriteString("\n" + Align(rows, numbers...))
 }
 
+// Fits reports whether the rows of a table are within the width of the page.
+func (p *Page) Fits(rows [][]string) bool {
+	total := -gap
+	for _, w := range widthsOf(rows) {
+		total += gap + w
+	}
+	return p.Width <= 0 || total <= p.Width
+}
+
 // narrow cuts the first column of a table until the table fits the width.
 func narrow(rows [][]string, width int) {
 	widths := widthsOf(rows)

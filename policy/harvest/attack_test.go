@@ -9,18 +9,18 @@ import (
 	"rcpt-milter/policy"
 )
 
-// attack is a way to guess addresses without a limit. It returns the query of the n-th guess.
+// attack is a way to guess addresses around the limit. It returns the query of the n-th guess.
 type attack struct {
 	name  string
 	query func(n int) policy.Query
-	most  int // guesses that get an answer, with a limit of 20
+	most  int // guesses that are answered with a limit of 20
 }
 
 func ordinaryFrom(client netip.Addr) policy.Query {
 	return policy.Query{Client: client, From: "from@client.test", Nth: 1}
 }
 
-// in64 returns a client in the n-th /64 of a /48, with a different interface each time.
+// in64 returns a client in the n-th /64 of a /48, with a varying interface ID.
 func in64(n int) netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf("2001:db8:5:%x::%x", n&0xffff, n+1))
 }
@@ -66,8 +66,7 @@ var attacks = []attack{
 	}, 20},
 }
 
-// TestAttacks checks how many of 500 guesses get an answer. Beyond the size of a sample the counts
-// are estimates.
+// TestAttacks checks how many of 500 guesses are answered. Counts beyond the size of a sample are estimates.
 func TestAttacks(t *testing.T) {
 	for _, a := range attacks {
 		t.Run(a.name, func(t *testing.T) {
@@ -89,7 +88,7 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// attackedHarvester returns the default limit.
+// attackedHarvester returns a harvester with the default limit.
 func attackedHarvester(t testing.TB) *harvester {
 	h := newHarvester(t)
 	h.cfg.Unknown, h.cfg.Penalty, h.cfg.Site = 20, time.Hour, 48
@@ -97,7 +96,7 @@ func attackedHarvester(t testing.TB) *harvester {
 	return h
 }
 
-// TestHonest checks clients that the limit must not meet.
+// TestHonest checks clients that must not be limited.
 func TestHonest(t *testing.T) {
 	for name, client := range map[string]struct {
 		query  func(n int) policy.Query
@@ -129,9 +128,8 @@ func TestHonest(t *testing.T) {
 	}
 }
 
-// TestSeparateBudgets: a network that is limited for bounces still sends mail, and the reverse.
-// A /64 that is limited is not charged to its site, so one client cannot use up the budget of its
-// neighbours.
+// TestSeparateBudgets checks that a network limited for bounces can still send mail, and vice versa. A limited
+// /64 must not be charged to its site, so one client cannot use up the budget of its neighbours.
 func TestSeparateBudgets(t *testing.T) {
 	h := attackedHarvester(t)
 	mail, bounce := ordinaryFrom(in64(1)), policy.Query{Client: in64(1), Nth: 2}
@@ -155,7 +153,7 @@ func TestSeparateBudgets(t *testing.T) {
 	}
 }
 
-// TestReportOnlyLog checks the line for a limit that only reports.
+// TestReportOnlyLog checks the log line of a limit that only reports.
 func TestReportOnlyLog(t *testing.T) {
 	h := newHarvester(t)
 	h.cfg.ReportOnly = true

@@ -14,9 +14,9 @@ import (
 	"rcpt-milter/policy"
 )
 
-// The cost of the limit: the time of a decision and its charge relative to the time without,
-// measured in turns, so a busy machine affects both. There are many clients with few
-// recipients each, or one client whose sample is full.
+// BenchmarkHarvest measures the time of a decision with its charge, relative to the time without a limit. The
+// two alternate, so a busy machine affects both. There are either many clients with few recipients each, or one
+// client with a full sample.
 func BenchmarkHarvest(b *testing.B) {
 	for _, recipient := range []string{"user@enforce.test", "nobody@enforce.test"} {
 		h := newHarvester(b)
@@ -31,7 +31,7 @@ func BenchmarkHarvest(b *testing.B) {
 	}
 }
 
-// oneUser is a fresh index of user@enforce.test.
+// oneUser is a fresh index with only user@enforce.test.
 type oneUser struct{}
 
 func (oneUser) Lookup(a address.Address) (policy.Entry, error) {
@@ -50,7 +50,7 @@ func policyWith(b *testing.B, limit policy.HarvestLimit) *policy.Policy {
 	return p
 }
 
-// compare asks two policies in turns, and reports the median times of a recipient.
+// compare runs two policies alternately and reports the median times of a recipient.
 func compare(b *testing.B, off, on *policy.Policy, recipient string, clients int) {
 	const each = 500
 	q, n := policy.Query{Recipient: recipient, From: "from@client.test"}, 0
@@ -75,7 +75,7 @@ func compare(b *testing.B, off, on *policy.Policy, recipient string, clients int
 	b.ReportMetric(0, "ns/op")
 }
 
-// clientOf is a client in the n-th of many /24 networks.
+// clientOf returns a client in the n-th of many /24 networks.
 func clientOf(n int) netip.Addr {
 	var a [4]byte
 	binary.BigEndian.PutUint32(a[:], 10<<24|uint32(n)<<8|1)
@@ -93,7 +93,7 @@ func inParallel(b *testing.B, p *policy.Policy, recipient string) {
 	})
 }
 
-// What an attack makes us remember, and how long a charge takes then.
+// BenchmarkHarvestMemory measures the memory that an attack uses, and the time of a charge during the attack.
 func BenchmarkHarvestMemory(b *testing.B) {
 	for _, attack := range []struct {
 		name           string
@@ -112,7 +112,7 @@ func BenchmarkHarvestMemory(b *testing.B) {
 				h.cfg.Unknown = 20
 				good := 0
 				if attack.name == "50 clients below the ratio" {
-					good = 2 // of three
+					good = 2 // of three addresses
 				}
 				began := time.Now()
 				for i := range attack.each {

@@ -1,19 +1,18 @@
 // Package harvest limits clients that guess addresses.
 //
-// A [Limit] counts, for the network of each client and over all its sessions, the
-// different addresses that it asked about, and how many of these were rejected. Above a
-// number of the latter, and a ratio of the two, the network is limited for a time, during
-// which nothing is counted. Then it starts again.
+// A [Limit] counts the distinct addresses that the network of each client tries, over all its sessions, and how
+// many of them are rejected. If both the number of rejected addresses and their share are too high, the network
+// is limited for a time. During that time nothing is counted. Afterwards, counting starts from zero.
 //
-// An IPv6 client counts in two networks, because a customer usually has more than one /64. The
-// larger network, a site, may ask about more.
+// An IPv6 client counts in two networks, because a customer usually has more than one /64. The larger network,
+// a site, has a larger budget.
 //
-// The recipients of a null sender have budgets of their own. A bounce has one recipient, and
-// one to a forged sender is no guess of the server that sends it. The first recipient of each
-// therefore counts in a large budget, and every further one in a small one.
+// The recipients of null senders have budgets of their own. A bounce has one recipient, and a bounce to a
+// forged sender is not a guess of the server that sends it. The first recipient of each bounce therefore counts
+// in a large budget, and further recipients count in a small one.
 //
-// A [Memory] takes at most [MaxBytes]. Of each network it keeps a sample of limited size.
-// If there are too many networks, it forgets those that asked about the fewest addresses.
+// A [Memory] takes at most [MaxBytes]. It keeps a sample of limited size for each network. If there are too
+// many networks, it evicts those that tried the fewest addresses.
 package harvest
 
 import (
@@ -29,66 +28,64 @@ import (
 	"rcpt-milter/policy"
 )
 
-// Config says when a network is limited, and for how long.
+// Config determines when a network is limited, and for how long.
 type Config struct {
-	// Memory holds what networks asked about. It is required. It outlives a Limit, so
-	// new settings forget nothing.
+	// Memory stores what networks have tried. It is required. It outlives a Limit, so new settings lose nothing.
 	Memory *Memory
-	// Unknown is the number of different rejected addresses at which a network is limited. At
-	// least 1. A site may ask about SiteFactor times as many, and the first recipients of
-	// bounces may be FirstFactor times as many.
+	// Unknown is the number of distinct rejected addresses at which a network is limited; at least 1. A site gets
+	// SiteFactor times as many, and first recipients of bounces get FirstFactor times as many.
 	Unknown int
-	// Ratio, from 0 to 1, is the minimum share of these in all addresses that the network
-	// asked about. An honest sender to a long list knows most of its recipients.
+	// Ratio is the minimum share of rejected addresses among all addresses that the network tried, from 0 to 1. A
+	// legitimate sender with a long list mostly has valid recipients.
 	Ratio float64
-	// Window is how long an address counts after the network last asked about it.
+	// Window is how long an address counts after the network last tried it.
 	Window time.Duration
 	// Penalty is how long a network is limited.
 	Penalty time.Duration
-	// IPv4 and IPv6 are the prefix lengths of a network.
+	// IPv4 and IPv6 are the prefix lengths of networks.
 	IPv4, IPv6 int
-	// Site is the prefix length of the larger network of an IPv6 client. Zero, and a length
-	// that is not below IPv6, mean that there is none.
+	// Site is the prefix length of the larger network of an IPv6 client. There is none if Site is zero or not
+	// less than IPv6.
 	Site int
-	// NAT64 are prefixes of translators, whose clients count as IPv4.
+	// NAT64 are the prefixes of translators, whose clients count as IPv4 clients.
 	NAT64 policy.Translators
-	// ReportOnly changes the log line: the caller does not limit anything.
+	// ReportOnly changes only the log line; the caller must not enforce the limit.
 	ReportOnly bool
-	// Logger gets a line for each network that is limited; nil means no log.
+	// Logger receives a line for each network that becomes limited; nil means no log.
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// What a network may ask about, as a multiple of Config.Unknown.
+// Larger budgets, as multiples of Config.Unknown.
 const (
-	SiteFactor  = 5  // all networks of a site together
-	FirstFactor = 10 // as the first recipients of bounces
+	SiteFactor  = 5  // for all networks of a site together
+	FirstFactor = 10 // for first recipients of bounces
 )
 
-// check validates the configuration.
+// check validates a configuration.
 func (c Config) check() error {
 	switch {
 	case c.Memory == nil:
 		return errors.New("no memory")
 	case c.Unknown < 1:
-		return fmt.Errorf("a limit of %d unknown addresses", c.Unknown)
+		return fmt.Errorf("unknown must be at least 1, got %d", c.Unknown)
 	case !(c.Ratio >= 0 && c.Ratio <= 1):
-		return fmt.Errorf("a ratio of %v is not from 0 to 1", c.Ratio)
+		return fmt.Errorf("ratio must be between 0 and 1, got %v", c.Ratio)
 	case c.Window <= 0 || c.Penalty <= 0:
 		return errors.New("window and penalty must be positive")
 	case c.IPv4 < 1 || c.IPv4 > 32 || c.IPv6 < 1 || c.IPv6 > 128:
-		return fmt.Errorf("there are no networks of /%d (IPv4) and /%d (IPv6)", c.IPv4, c.IPv6)
+		return fmt.Errorf("invalid prefix lengths of networks: /%d (IPv4), /%d (IPv6)", c.IPv4, c.IPv6)
 	case c.Site < 0 || c.Site > 128:
-		return fmt.Errorf("there are no sites of /%d", c.Site)
+		return fmt.Errorf("invalid prefix length of sites: /%d", c.Site)
 	}
 	return nil
 }
 
-// Limit is a policy.HarvestLimit. Its methods may be called concurrently. Make it with New.
+// Limit is a policy.HarvestLimit. Its methods are safe for concurrent use. Create it with New.
 type Limit struct{ cfg Config }
 
-// New validates the configuration and returns a limit for it.
+// New validates a configuration and returns a limit for it.
 func New(cfg Config) (*Limit, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("harvest limit: %w", err)
@@ -102,20 +99,19 @@ func New(cfg Config) (*Limit, error) {
 	return &Limit{cfg}, nil
 }
 
-// network returns the network in which a client counts. It reports false if the client has
-// no IP address.
+// network returns the network in which a client counts. It reports false if the client has no IP address.
 func (h *Limit) network(client netip.Addr) (netip.Prefix, bool) {
 	return h.cfg.NAT64.Network(client, h.cfg.IPv4, h.cfg.IPv6)
 }
 
-// budget is what one network may ask about, in mail of one kind.
+// budget limits the rejected addresses of one network, for one kind of mail.
 type budget struct {
 	account
-	unknown int // at this number of rejected addresses the network is limited
+	unknown int // number of rejected addresses at which the network is limited
 }
 
-// budgets calls visit for the budgets in which mail of a kind from a client counts, until it
-// returns false.
+// budgets calls visit for each budget in which mail of this kind from the client counts, until visit returns
+// false.
 func (h *Limit) budgets(client netip.Addr, k kind, visit func(budget) bool) {
 	network, ok := h.network(client)
 	if !ok {
@@ -132,7 +128,7 @@ func (h *Limit) budgets(client netip.Addr, k kind, visit func(budget) bool) {
 	}
 }
 
-// kindOf returns the kind of the mail of a query.
+// kindOf returns the kind of mail that a query belongs to.
 func kindOf(q policy.Query) kind {
 	switch {
 	case !q.IsBounce():
@@ -143,7 +139,7 @@ func kindOf(q policy.Query) kind {
 	return firstOfBounce
 }
 
-// limitedBy returns the first account of a client that is limited, in mail of some kinds.
+// limitedBy returns the first account of a client that is limited for one of these kinds of mail.
 func (h *Limit) limitedBy(client netip.Addr, kinds ...kind) (by account, limited bool) {
 	now := uint32(h.cfg.Now().Unix())
 	for _, k := range kinds {
@@ -160,8 +156,8 @@ func (h *Limit) limitedBy(client netip.Addr, kinds ...kind) (by account, limited
 	return by, limited
 }
 
-// Limited implements policy.HarvestLimit. A client that is limited for bounces is not limited
-// for other mail, and the reverse.
+// Limited implements policy.HarvestLimit. A client that is limited for bounces may still send other mail, and
+// vice versa.
 func (h *Limit) Limited(q policy.Query) (limited bool) {
 	if q.IsBounce() {
 		_, limited = h.limitedBy(q.Client, firstOfBounce, restOfBounce)
@@ -171,8 +167,7 @@ func (h *Limit) Limited(q policy.Query) (limited bool) {
 	return limited
 }
 
-// Charge implements policy.HarvestLimit. While one of its networks is limited, a client is not
-// charged in the other.
+// Charge implements policy.HarvestLimit. While one of a client's networks is limited, the other is not charged.
 func (h *Limit) Charge(q policy.Query, recipient string, rejected bool) {
 	if h.Limited(q) {
 		return
@@ -187,7 +182,7 @@ func (h *Limit) Charge(q policy.Query, recipient string, rejected bool) {
 	})
 }
 
-// logOver logs that a network has gone over its limit.
+// logOver logs that a network has exceeded its limit.
 func (h *Limit) logOver(b budget, q policy.Query, count counted, until time.Time) {
 	message, level := "network goes over the harvest limit", slog.LevelWarn
 	if h.cfg.ReportOnly {
@@ -197,17 +192,17 @@ func (h *Limit) logOver(b budget, q policy.Query, count counted, until time.Time
 		"bounces", b.kind != ordinary, "unknown", count.unknown, "recipients", count.all, "until", until)
 }
 
-// State is what a Memory holds about one network, for one kind of mail.
+// State describes one network in a Memory, for one kind of mail.
 type State struct {
 	Network    netip.Prefix
-	Bounces    bool      // it counts the recipients of a null sender
-	Unknown    int       // estimate: rejected addresses in the window; if limited, at the time it went over
-	Recipients int       // estimate: all addresses in the window
-	Until      time.Time // end of its penalty; zero: not limited
+	Bounces    bool      // the counts are for mail from null senders
+	Unknown    int       // estimated number of rejected addresses in the window; while limited, the number when the limit was reached
+	Recipients int       // estimated number of all addresses in the window
+	Until      time.Time // end of the penalty; zero means not limited
 }
 
-// State returns the state of a client's network: of one that is limited if there is one,
-// otherwise of the smallest, for ordinary mail. It reports false if the client has no IP address.
+// State returns the state of the client's network: of a limited one if there is one, otherwise of the smallest
+// one, for ordinary mail. It reports false if the client has no IP address.
 func (h *Limit) State(client netip.Addr) (State, bool) {
 	network, ok := h.network(client)
 	if !ok {
@@ -220,15 +215,15 @@ func (h *Limit) State(client netip.Addr) (State, bool) {
 	return h.cfg.Memory.state(&h.cfg, shown, uint32(h.cfg.Now().Unix())), true
 }
 
-// Summary sums up a Memory.
+// Summary is a summary of a Memory.
 type Summary struct {
-	Networks int     // in memory, each once for a kind of mail
-	Bytes    int     // they take; at most MaxBytes
-	Limited  int     // of the networks
-	Longest  []State // of the limited ones, those whose penalty ends last
+	Networks int     // number of networks, counted once for each kind of mail
+	Bytes    int     // memory used; at most MaxBytes
+	Limited  int     // number of limited networks
+	Longest  []State // limited networks with the latest ends of penalties
 }
 
-// Summary sums up all networks, and lists at most so many that are limited.
+// Summary summarizes all networks and lists at most most limited ones.
 func (h *Limit) Summary(most int) Summary {
 	var sum Summary
 	now := uint32(h.cfg.Now().Unix())

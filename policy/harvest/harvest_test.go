@@ -14,13 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"rcpt-milter/internal/clock"
 	"rcpt-milter/policy"
 )
 
-// now is the time when a harvester begins.
+// now is the start time of a harvester.
 var now = time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// harvester asks about addresses from networks, at a time of its own.
+// harvester tries addresses from several networks, with its own clock.
 type harvester struct {
 	*Limit
 	t   testing.TB
@@ -50,7 +51,7 @@ func newHarvesterIn(t testing.TB, memory *Memory) *harvester {
 	return h
 }
 
-// ask charges a client for one address, and reports whether that takes it over the limit.
+// ask charges a client for one address. It reports whether the client reached the limit by it.
 func (h *harvester) ask(client, recipient string, unknown bool) bool {
 	h.t.Helper()
 	q := policy.Query{Client: netip.MustParseAddr(client), From: "from@client.test"}
@@ -59,7 +60,7 @@ func (h *harvester) ask(client, recipient string, unknown bool) bool {
 	return !before && h.Limited(q)
 }
 
-// guess asks about n made-up addresses.
+// guess tries n invented addresses.
 func (h *harvester) guess(client, prefix string, n int) (over bool) {
 	h.t.Helper()
 	for i := range n {
@@ -77,7 +78,7 @@ func TestLimit(t *testing.T) {
 	if h.guess("192.0.2.1", "a", 4) || h.isLimited("192.0.2.1") {
 		t.Error("limited after 4 addresses, with a limit of 5")
 	}
-	for range 100 { // the same typo, however often
+	for range 100 { // the same misspelt address, again and again
 		if h.ask("192.0.2.1", "a3@corp.example", true) {
 			t.Fatal("limited for asking about one address again")
 		}
@@ -99,7 +100,7 @@ func TestLimit(t *testing.T) {
 	if h.isLimited("192.0.2.1") {
 		t.Error("still limited when the penalty is over")
 	}
-	// It begins anew: with what it asked about before, it is not over the limit.
+	// Counting starts from zero: earlier attempts no longer count.
 	if h.guess("192.0.2.1", "a", 4) {
 		t.Error("limited for less than the limit after the penalty")
 	}
@@ -119,7 +120,7 @@ func TestLogs(t *testing.T) {
 	}
 }
 
-// TestNoAddress: a client without an IP address is in no network.
+// TestNoAddress checks that a client without an IP address is in no network.
 func TestNoAddress(t *testing.T) {
 	h := newHarvester(t)
 	for i := range 100 {
@@ -136,14 +137,14 @@ func TestNoAddress(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"harvest limit: no memory":                                          func(c *Config) { c.Memory = nil },
-		"harvest limit: a limit of 0 unknown addresses":                     func(c *Config) { c.Unknown = 0 },
-		"harvest limit: a ratio of NaN is not from 0 to 1":                  func(c *Config) { c.Ratio = math.NaN() },
-		"harvest limit: a ratio of 80 is not from 0 to 1":                   func(c *Config) { c.Ratio = 80 },
-		"harvest limit: window and penalty must be positive":                func(c *Config) { c.Window = 0 },
-		"harvest limit: there are no networks of /33 (IPv4) and /64 (IPv6)": func(c *Config) { c.IPv4 = 33 },
-		"harvest limit: there are no networks of /24 (IPv4) and /0 (IPv6)":  func(c *Config) { c.IPv6 = 0 },
-		"harvest limit: there are no sites of /129":                         func(c *Config) { c.Site = 129 },
+		"harvest limit: no memory":                                                  func(c *Config) { c.Memory = nil },
+		"harvest limit: unknown must be at least 1, got 0":                          func(c *Config) { c.Unknown = 0 },
+		"harvest limit: ratio must be between 0 and 1, got NaN":                     func(c *Config) { c.Ratio = math.NaN() },
+		"harvest limit: ratio must be between 0 and 1, got 80":                      func(c *Config) { c.Ratio = 80 },
+		"harvest limit: window and penalty must be positive":                        func(c *Config) { c.Window = 0 },
+		"harvest limit: invalid prefix lengths of networks: /33 (IPv4), /64 (IPv6)": func(c *Config) { c.IPv4 = 33 },
+		"harvest limit: invalid prefix lengths of networks: /24 (IPv4), /0 (IPv6)":  func(c *Config) { c.IPv6 = 0 },
+		"harvest limit: invalid prefix length of sites: /129":                       func(c *Config) { c.Site = 129 },
 	} {
 		cfg := newHarvester(t).cfg
 		change(&cfg)
@@ -153,11 +154,11 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// A deferred client retries the same addresses. Nothing is counted during its penalty, so it
-// gets its answers in the end.
+// TestPenaltyEnds: a deferred client retries the same addresses. Nothing is counted during its penalty, so the
+// client gets all its answers in the end.
 func TestPenaltyEnds(t *testing.T) {
 	h := newHarvester(t)
-	waiting := 23 // addresses of an honest client, none of which exists
+	waiting := 23 // addresses of a legitimate client; none exists
 	for rounds := 0; waiting > 0; rounds++ {
 		if rounds > 10 {
 			t.Fatalf("%d addresses without an answer after %d penalties", waiting, rounds)
@@ -182,7 +183,7 @@ func TestRatio(t *testing.T) {
 	if h.guess("192.0.2.1", "left", 30) {
 		t.Error("the sender to a list of 200 is limited for 30 that left")
 	}
-	for range 1000 { // one good address again and again is no credit
+	for range 1000 { // repeating one valid address earns no credit
 		h.ask("198.51.100.1", "info@corp.example", false)
 	}
 	if !h.guess("198.51.100.1", "x", 5) {
@@ -192,7 +193,7 @@ func TestRatio(t *testing.T) {
 
 func TestWindow(t *testing.T) {
 	h := newHarvester(t)
-	for i := range 50 { // a typo every 15 minutes
+	for i := range 50 { // one misspelt address every 15 minutes
 		if h.ask("192.0.2.1", fmt.Sprintf("typo%d@corp.example", i), true) {
 			t.Fatalf("limited at typo %d, of which 4 are in a window", i)
 		}
@@ -200,7 +201,8 @@ func TestWindow(t *testing.T) {
 	}
 }
 
-// A clock that is set back, by hours or years, limits no network for longer than the penalty.
+// TestClockSetBack checks that a clock set back by hours or years limits no network for longer than the
+// penalty.
 func TestClockSetBack(t *testing.T) {
 	for _, back := range []time.Duration{2 * time.Minute, 48 * time.Hour} {
 		t.Run(back.String(), func(t *testing.T) {
@@ -212,13 +214,13 @@ func TestClockSetBack(t *testing.T) {
 				t.Error("limited by a penalty that begins in the future")
 			}
 			if h.guess("198.51.100.1", "c", 1) {
-				t.Error("questions of the future count")
+				t.Error("attempts in the future count")
 			}
 		})
 	}
 	h := newHarvester(t)
 	h.guess("192.0.2.1", "a", 5)
-	h.now = h.now.Add(-policy.ClockSlack)
+	h.now = h.now.Add(-clock.Slack)
 	if !h.isLimited("192.0.2.1") {
 		t.Error("a small correction of the clock ends the penalty")
 	}
@@ -245,7 +247,7 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
-// New settings hold for what is remembered.
+// TestSettingsChange checks that new settings apply to existing counts.
 func TestSettingsChange(t *testing.T) {
 	h := newHarvester(t)
 	h.guess("192.0.2.1", "a", 5)
@@ -269,7 +271,7 @@ func TestSettingsChange(t *testing.T) {
 	}
 }
 
-// sixtyFour is a client of the n-th of many /64 networks.
+// sixtyFour returns a client in the n-th of many /64 networks.
 func sixtyFour(n int) netip.Addr {
 	var a [16]byte
 	a[0], a[1] = 0x20, 0x01
@@ -277,11 +279,10 @@ func sixtyFour(n int) netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
-// floodBytes is the bound of a Harvest that is flooded in a test, a sixteenth of the
-// real one.
+// floodBytes is the limit of a Memory that a test floods: a sixteenth of the real limit.
 const floodBytes = MaxBytes / 16
 
-// flood has so many networks ask about an address or two each.
+// flood lets many networks try an address or two each.
 func (h *harvester) flood(from, networks int, each func(i int)) {
 	random := rand.New(rand.NewPCG(uint64(from), 7))
 	for i := range networks {
@@ -294,8 +295,8 @@ func (h *harvester) flood(from, networks int, each func(i int)) {
 	}
 }
 
-// During a flood of networks the memory stays within its limit, a limited network stays
-// limited, an honest client keeps its credit, and a client that guesses is limited.
+// TestFlood checks that during a flood of networks, the memory stays within its limit, a limited network stays
+// limited, a legitimate client keeps its credit, and a client that guesses is limited.
 func TestFlood(t *testing.T) {
 	h := newHarvester(t)
 	before := heap()
@@ -328,7 +329,7 @@ func TestFlood(t *testing.T) {
 	h.wantSound()
 }
 
-// Networks without recent questions are removed before the memory is full.
+// TestForgets checks that networks without recent attempts are removed before the memory is full.
 func TestForgets(t *testing.T) {
 	h := newHarvester(t)
 	h.flood(0, 40_000, func(i int) {
@@ -342,7 +343,7 @@ func TestForgets(t *testing.T) {
 	h.wantSound()
 }
 
-// heap is what the program holds on to.
+// heap returns the size of the live heap.
 func heap() int {
 	var m runtime.MemStats
 	runtime.GC()
@@ -351,7 +352,7 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// wantSound checks that the books are in order.
+// wantSound checks the internal consistency of the memory.
 func (h *harvester) wantSound() {
 	h.t.Helper()
 	for i := range h.cfg.Memory.shards {
@@ -370,7 +371,7 @@ func (h *harvester) wantSound() {
 	}
 }
 
-// Many sessions at once, and readers of the summary.
+// TestConcurrently runs many sessions concurrently with readers of the summary.
 func TestConcurrently(t *testing.T) {
 	h := newHarvester(t)
 	var running sync.WaitGroup

@@ -10,27 +10,26 @@ import (
 )
 
 const (
-	// shards is the number of parts of a Memory, each with its own lock, so sessions seldom
-	// wait for each other.
+	// shards is the number of parts of a Memory. Each has its own lock, so sessions seldom wait for each other.
 	shards = 64
 
-	// MaxBytes is the most that a Memory takes. It is enough for 125,000 networks that asked
-	// about an address or two, or for 18,000 that asked about hundreds.
+	// MaxBytes limits the size of a Memory. It suffices for 125,000 networks that tried one or two addresses
+	// each, or for 18,000 that tried hundreds.
 	MaxBytes = 32 << 20
 
-	// recordBytes is the cost of a network without its sample: its record, and its measured
-	// share of a map and a list that grow by doubling.
+	// recordBytes is the size of a network without its sample: its record, plus its measured share of the map and
+	// the list, which grow by doubling.
 	recordBytes = int(unsafe.Sizeof(record{})) + 140
 
-	// candidatesForEviction is how many networks are drawn to find the one to forget.
+	// candidatesForEviction is the number of networks drawn at random to choose one for eviction.
 	candidatesForEviction = 8
 )
 
-// Memory holds what the networks of clients asked about, over all their sessions, in limited
-// space. It may be used by several Limits, and concurrently. Make it with NewMemory.
+// Memory stores what the networks of clients have tried, over all their sessions, in limited space. Several
+// Limits may share it. It is safe for concurrent use. Create it with NewMemory.
 type Memory struct {
 	seed   maphash.Seed
-	bound  int // of a shard, in bytes
+	bound  int // limit of a shard, in bytes
 	shards [shards]shard
 }
 
@@ -41,7 +40,17 @@ func newMemory(bytes int) *Memory {
 	return &Memory{seed: maphash.MakeSeed(), bound: bytes / shards}
 }
 
-// kind is a kind of mail. Each has its own counts.
+// Probe acquires and releases all locks that a RCPT may wait for.
+func (m *Memory) Probe() {
+	for i := range m.shards {
+		s := &m.shards[i]
+		s.mu.Lock()
+		_ = s.bytes
+		s.mu.Unlock()
+	}
+}
+
+// kind is a kind of mail. Each kind has its own counts.
 type kind uint8
 
 const (
@@ -50,7 +59,7 @@ const (
 	restOfBounce       // the other recipients of such a message
 )
 
-// account identifies the counts of a network for one kind of mail.
+// account identifies the counts of one network for one kind of mail.
 type account struct {
 	network netip.Prefix
 	kind    kind
@@ -61,9 +70,9 @@ func (m *Memory) shard(a account) *shard {
 	return &m.shards[maphash.Comparable(m.seed, a)%shards]
 }
 
-// charge counts an address in a budget, and reports whether the network went over the
-// limit with it. Nothing is counted during a penalty: a client that was deferred retries the
-// same addresses, and would otherwise never get out.
+// charge counts an address in a budget. It reports whether the network reached its limit by it. Nothing is
+// counted during a penalty: a deferred client retries the same addresses, and would otherwise stay limited
+// forever.
 func (m *Memory) charge(cfg *Config, b budget, recipient string, unknown bool, now uint32) (counted, bool) {
 	s := m.shard(b.account)
 	s.mu.Lock()
@@ -109,28 +118,28 @@ func (m *Memory) state(cfg *Config, a account, now uint32) State {
 // state returns the state of an account without counts.
 func (a account) state() State { return State{Network: a.network, Bounces: a.kind != ordinary} }
 
-// shard holds a part of the networks.
+// shard stores part of the networks.
 type shard struct {
-	mu      sync.Mutex // guards the rest
+	mu      sync.Mutex // guards the fields below
 	records map[account]*record
-	list    []*record // the same, to draw from at random
+	list    []*record // the records, for drawing at random
 	bytes   int
 }
 
-// record is one network, for one kind of mail.
+// record describes one network, for one kind of mail.
 type record struct {
 	account
 	tally   tally
-	over    uint32 // Unix time when it went over the limit; 0: not limited
-	unknown int    // rejected addresses, when it went over
+	over    uint32 // Unix time when the limit was reached; 0 means not limited
+	unknown int    // number of rejected addresses at that time
 	place   int    // index in shard.list
 }
 
 func (r *record) bytes() int {
-	return recordBytes + cap(r.tally.asked)*int(unsafe.Sizeof(asked{}))
+	return recordBytes + cap(r.tally.entries)*int(unsafe.Sizeof(entry{}))
 }
 
-// limited reports whether the network is limited. It clears a penalty that has ended.
+// limited reports whether the network is limited. It clears a penalty that has expired.
 func (r *record) limited(now uint32, penalty time.Duration) bool {
 	if r.over != 0 && !within(r.over, now, penalty) {
 		r.over, r.unknown = 0, 0
@@ -149,7 +158,7 @@ func (r *record) state(cfg *Config, now uint32) State {
 	return state
 }
 
-// record returns the record of an account, and makes it if there is none.
+// record returns the record of an account. It creates the record if there is none.
 func (s *shard) record(a account) (r *record, isNew bool) {
 	if r := s.records[a]; r != nil {
 		return r, false
@@ -175,11 +184,11 @@ func (s *shard) forget(r *record) {
 	s.list = s.list[:end]
 }
 
-// shrink forgets networks until the shard takes at most bound bytes. Each time it draws a
-// few networks at random and forgets the one that asked about the fewest addresses. To push
-// a network out, an attacker has to ask about as many addresses as it did, from as many
-// networks as fit into memory. A new network that goes on asking is seldom drawn before it
-// outweighs others. Limited networks go last. The network in kept stays.
+// shrink evicts networks until the shard takes at most bound bytes. Each time it draws a few networks at random
+// and evicts the one that tried the fewest addresses. To evict a network, an attacker must try as many
+// addresses as the network did, from as many networks as fit into memory. A new network that keeps trying is
+// seldom drawn before it outweighs others. Limited networks are evicted last. The network in kept is never
+// evicted.
 func (s *shard) shrink(bound int, kept *record, cfg *Config, now uint32) {
 	for s.bytes > bound && len(s.list) > 1 {
 		var victim *record
@@ -196,8 +205,8 @@ func (s *shard) shrink(bound int, kept *record, cfg *Config, now uint32) {
 	}
 }
 
-// tidy draws two networks at random and forgets those that asked about nothing within the
-// window. It is called for each new network, which keeps the shard small.
+// tidy draws two networks at random and removes those that tried nothing within the window. It is called for
+// each new network, which keeps the shard small.
 func (s *shard) tidy(kept *record, cfg *Config, now uint32) {
 	for range 2 {
 		if r := s.list[rand.IntN(len(s.list))]; r != kept && r.worthNow(cfg, now) == 0 {
@@ -206,7 +215,7 @@ func (s *shard) tidy(kept *record, cfg *Config, now uint32) {
 	}
 }
 
-// worthNow orders networks for eviction: the lowest goes first.
+// worthNow ranks networks for eviction: the lowest is evicted first.
 func (r *record) worthNow(cfg *Config, now uint32) int {
 	const limited = 1 << 40
 	switch {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Up to the size of the sample the counts are exact, whatever is asked again, in
-// whatever order, and whatever leaves the window.
+// TestTallyIsExactWhileItIsSmall checks that counts up to the size of the sample are exact, with repeated
+// attempts in any order and with addresses leaving the window.
 func TestTallyIsExactWhileItIsSmall(t *testing.T) {
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -50,9 +50,10 @@ func TestTallyIsExactWhileItIsSmall(t *testing.T) {
 	}
 }
 
-func truthful(unknown bool) asked { return asked{unknown: unknown} }
+func truthful(unknown bool) entry { return entry{unknown: unknown} }
 
-// Beyond that a bounded part stands for all: both counts and their ratio stay near.
+// TestTallyOfMany checks that larger counts, and their ratio, are estimated closely from a sample of limited
+// size.
 func TestTallyOfMany(t *testing.T) {
 	const window, now = time.Hour, 1_700_000_000
 	for _, n := range []int{200, 1000, 30_000} {
@@ -63,8 +64,8 @@ func TestTallyOfMany(t *testing.T) {
 			var sample tally
 			var got counted
 			for i := range n {
-				if c, _ := sample.note(random.Uint64(), i%4 == 0, now, window); len(sample.asked) > sampleSize {
-					t.Fatalf("%d addresses in a sample", len(sample.asked))
+				if c, _ := sample.note(random.Uint64(), i%4 == 0, now, window); len(sample.entries) > sampleSize {
+					t.Fatalf("%d addresses in a sample", len(sample.entries))
 				} else {
 					got = c
 				}
@@ -81,7 +82,7 @@ func TestTallyOfMany(t *testing.T) {
 	}
 }
 
-// After a flood has left the window, what is asked then is counted as if it had not been.
+// TestTallyAfterAFlood checks that once a flood has left the window, it has no effect on later counts.
 func TestTallyAfterAFlood(t *testing.T) {
 	var sample tally
 	random := rand.New(rand.NewPCG(1, 2))
@@ -97,16 +98,16 @@ func TestTallyAfterAFlood(t *testing.T) {
 	}
 }
 
-// The honest sender to a long list who meets a few that left: what little of a long
-// list is still in the window stands for as many as it was drawn from.
+// TestTallyKeepsCredit: a legitimate sender to a long list reaches a few recipients that have left. The part of
+// the list that is still in the window must count for as many addresses as it was sampled from.
 func TestTallyKeepsCredit(t *testing.T) {
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 3))
 		var sample tally
-		for i := range 50_000 { // in 50 minutes
+		for i := range 50_000 { // over 50 minutes
 			sample.note(random.Uint64(), false, uint32(1_000_000+i*3000/50_000), time.Hour)
 		}
-		for range 100 { // when a tenth of it is left
+		for range 100 { // while a tenth of them is left in the window
 			got, _ := sample.note(random.Uint64(), true, 1_000_000+2700+3600, time.Hour)
 			if got.over(20, 0.8) {
 				t.Fatalf("seed %d: limited at %+v with a tenth of 50,000 good recipients left", seed, got)
@@ -126,11 +127,11 @@ func TestCountedOver(t *testing.T) {
 		{counted{19, 19, 19}, 20, 0.8, false},
 		{counted{20, 25, 20}, 20, 0.8, true},
 		{counted{20, 26, 20}, 20, 0.8, false},
-		{counted{1000, 1000, 1}, 20, 0.8, false}, // one that stands for a thousand may be there by chance
+		{counted{1000, 1000, 1}, 20, 0.8, false}, // a single one that counts for a thousand may be chance
 		{counted{1000, 1000, minSample}, 20, 0.8, true},
 		{counted{3, 3, 3}, 3, 1, true},
 		{counted{3, 300, 3}, 3, 0, true},
-		{counted{300, 300, 100}, 0, 0, false}, // off
+		{counted{300, 300, 100}, 0, 0, false}, // switched off
 	} {
 		if got := c.counted.over(c.limit, c.ratio); got != c.want {
 			t.Errorf("%+v over(%d, %v) = %t, want %t", c.counted, c.limit, c.ratio, got, c.want)

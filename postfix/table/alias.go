@@ -25,6 +25,26 @@ func AliasTargets(domain, value string) ([]string, error) {
 	return aliasTargets("@"+domain, []byte(value), false)
 }
 
+// CopyTargets returns the domains of a value of virtual(5) that has other words as well, such as the address of an
+// archive, and these words. The domains may include that of the line. It returns none for a value without a
+// domain, or with domains only. In a table, such a line names every recipient of its domain, because the address
+// takes mail for all of them.
+func CopyTargets(value string) (targets, others []string) {
+	for _, word := range valueWords([]byte(value)) {
+		target, err := address.ParseDomain(strings.TrimPrefix(word, "@"))
+		switch {
+		case word[0] != '@' || err != nil || address.CheckEntry(word) != nil:
+			others = append(others, word)
+		case !slices.Contains(targets, target):
+			targets = append(targets, target)
+		}
+	}
+	if len(targets) == 0 || len(others) == 0 {
+		return nil, nil
+	}
+	return targets, others
+}
+
 // aliasTargets is AliasTargets for a key, and for a value that may have been cut off.
 func aliasTargets(key string, value []byte, cut bool) (targets []string, err error) {
 	words := valueWords(value)

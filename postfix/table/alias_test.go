@@ -83,6 +83,28 @@ func TestAliasLines(t *testing.T) {
 	}
 }
 
+// TestCopyTargets: a line may map a domain to others and send copies to addresses.
+func TestCopyTargets(t *testing.T) {
+	for _, c := range []struct{ name, value, targets, others string }{
+		{"a domain and an address", "@b.example, x@c.example", "b.example", "x@c.example"},
+		{"in any order and spelling", `ann @B.Example. @b.example (and @c.example) "|/bin/true" # x`, "b.example",
+			`ann "|/bin/true"`},
+		{"itself", "@a.example, @b.example x@c.example", "a.example b.example", "x@c.example"},
+		{"a domain that cannot be one", "@.b.example @b.example", "b.example", "@.b.example"},
+		{"domains only", "@b.example @c.example", "", ""},
+		{"addresses only", "x@b.example OK", "", ""},
+		{"no domain that can be one", "@*.example x@c.example", "", ""},
+		{"nothing", "", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			targets, others := CopyTargets(c.value)
+			if strings.Join(targets, " ") != c.targets || strings.Join(others, " ") != c.others {
+				t.Errorf("CopyTargets(%q) = %q, %q", c.value, targets, others)
+			}
+		})
+	}
+}
+
 // TestNeverMatches: entries that can match no recipient are named lines, and do not count.
 func TestNeverMatches(t *testing.T) {
 	for _, key := range []string{

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -38,6 +37,13 @@ type Config struct {
 	Judged func(domain string) bool
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Rest is how long a file must not have changed before Prepare takes it for complete; zero means that
+	// Prepare reads every file as it is.
+	Rest time.Duration
+	// Wait waits for a time, and reports false if it was cut short; nil means time.Sleep.
+	Wait func(time.Duration) bool
+	// Copies says where the last good copies are kept for the next start.
+	Copies Copies
 	// Tick returns the channel that Run waits for, and a stop function; nil means time.Ticker.
 	Tick func(time.Duration) (<-chan time.Time, func())
 }
@@ -48,19 +54,34 @@ type Files struct {
 	config Config
 	turn   sync.Mutex                // held while files change
 	files  atomic.Pointer[[]watched] // never changed in place
+	copies *savedCopies
+	saver  saver
+	reads  atomic.Uint64 // the last version of a file
 }
 
 // watched is one file and its last good copy.
 type watched struct {
 	path     string
 	table    *Table    // the last good copy
+	sound    *Table    // what the file had when it was last applied as a whole; after a restart perhaps the last good copy
+	whole    int       // number of entries of the file at that time
 	read     time.Time // when that was read
+	version  uint64    // grows with each read of any file; the clock may be set back
 	modified time.Time // modification time of the file from which it was read
+	size     int64     // of that file
 	stamp    stamp     // of the file when it was read or rejected
 	looked   stamp     // at the last look
 	looks    int       // successive looks that differed from stamp
 	trouble  string    // why table is an older copy; empty if it is current
 	since    time.Time // start of the trouble
+	doubt    doubt     // why table may lack entries
+}
+
+// doubt is the reason why the table of a file may lack entries, even if the file can be read. The zero value
+// is none.
+type doubt struct {
+	text        string
+	untilAtRest bool // it ends when the file has been read at rest; otherwise with the next Prepare
 }
 
 // stamp identifies a state of a file.
@@ -81,6 +102,9 @@ func NewFiles(config Config) *Files {
 	if config.Judged == nil {
 		config.Judged = func(string) bool { return true }
 	}
+	if config.Wait == nil {
+		config.Wait = func(d time.Duration) bool { time.Sleep(d); return true }
+	}
 	if config.Every == 0 {
 		config.Every = defaultEvery
 	}
@@ -90,52 +114,19 @@ func NewFiles(config Config) *Files {
 			return ticker.C, ticker.Stop
 		}
 	}
-	t := &Files{config: config}
+	t := &Files{config: config, copies: newSavedCopies(config), saver: saver{wake: make(chan struct{}, 1)}}
 	t.files.Store(&[]watched{})
 	return t
 }
 
-// Prepared are files that were read for Use.
-type Prepared struct{ files []watched }
-
-// Prepare reads files, and changes nothing. The error is that of every file that cannot
-// be used and of which there is no last good copy. One without a single address is of no
-// use either: it may have been truncated.
-func (t *Files) Prepare(files []string) (Prepared, error) {
-	var p Prepared
-	var failed []error
-	for _, path := range files {
-		w, err := t.prepare(path)
-		if err != nil {
-			failed = append(failed, err)
-		}
-		p.files = append(p.files, w)
-	}
-	return p, errors.Join(failed...)
+// Use replaces the files, and saves their copies. Look-ups follow their order.
+func (t *Files) Use(p Prepared) {
+	t.Change(p, func() {})
+	t.Save()
 }
-
-// prepare reads one file, or returns its last good copy.
-func (t *Files) prepare(path string) (watched, error) {
-	now, err := load(path)
-	if err == nil {
-		t.report(path, now.table)
-		now.read = t.config.Now()
-		return now, nil
-	}
-	for _, before := range *t.files.Load() {
-		if before.path == path {
-			before.stamp = now.stamp
-			return t.troubled(before, err), nil
-		}
-	}
-	return watched{}, err
-}
-
-// Use replaces the files. Look-ups follow their order.
-func (t *Files) Use(p Prepared) { t.Change(p, func() {}) }
 
 // Change replaces the files and calls swap. During swap, look-ups use the previous files and
-// these, so an address in either is found at every moment.
+// these, so an address in either is found at every moment. The caller calls Save afterwards.
 func (t *Files) Change(p Prepared, swap func()) {
 	t.turn.Lock()
 	defer t.turn.Unlock()
@@ -143,60 +134,27 @@ func (t *Files) Change(p Prepared, swap func()) {
 	after := slices.Clone(p.files)
 	for i, w := range after {
 		at := slices.IndexFunc(before, func(b watched) bool { return b.path == w.path })
-		if at >= 0 && before[at].read.After(w.read) { // a look has read a newer version since Prepare
-			after[i] = before[at]
+		if at >= 0 && before[at].version > w.version { // a look has read a newer version since Prepare
+			after[i] = w.renewed(before[at])
 		}
 	}
 	both := append(slices.Clone(after), before...)
 	t.files.Store(&both)
 	swap()
 	t.files.Store(&after)
+	t.saver.changed.Store(true)
 }
 
-// load reads a file, which must have an entry. It does not set the time of reading. The stamp
-// is zero if the file changed meanwhile; the modification time is that before the change. After
-// an error only the stamp is set.
-func load(path string) (watched, error) {
-	f, err := Open(path)
-	if err != nil {
-		return watched{}, err
+// renewed returns a file after a look that is newer than Prepare. If the look could only add to the last good copy,
+// what Prepare read counts as well.
+func (w watched) renewed(look watched) watched {
+	if look.trouble != "" {
+		look.table, look.sound, look.whole = look.table.with(w.table), w.sound, w.whole
 	}
-	defer f.Close()
-	s, err := stampOf(f.Stat())
-	if err != nil {
-		return watched{stamp: s}, err
+	if !w.doubt.untilAtRest { // otherwise the look knows whether it has ended
+		look.doubt = w.doubt
 	}
-	table, err := readTable(f, path)
-	if err != nil {
-		return watched{stamp: s}, err
-	}
-	modified := time.Unix(s.modified.Unix())
-	if after, err := stampOf(os.Stat(path)); err != nil || after != s {
-		s = stamp{}
-	}
-	if table.Len() == 0 {
-		return watched{stamp: s}, fmt.Errorf("%s: %w", path, noEntry(table))
-	}
-	return watched{path: path, table: table, modified: modified, stamp: s, looked: s}, nil
-}
-
-// noEntry returns why a table has no entry.
-func noEntry(t *Table) error {
-	if first, all := t.Problems(); all > 0 {
-		return fmt.Errorf("none of its lines can be read: %v", first[0])
-	}
-	return errors.New("it contains no address")
-}
-
-func stampOf(info fs.FileInfo, err error) (stamp, error) {
-	if err != nil {
-		return stamp{}, err
-	}
-	s, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return stamp{}, fmt.Errorf("%s: no file of a unix system", info.Name())
-	}
-	return stamp{uint64(s.Dev), s.Ino, s.Size, s.Mtim, s.Ctim}, nil
+	return look
 }
 
 // Find returns the file and the line that name a mailbox or its domain, or line 0. whole
@@ -239,6 +197,8 @@ type FileStatus struct {
 	Modified  time.Time // modification time of the file from which they were read
 	Trouble   string    // why they are an older copy; empty if they are current
 	Since     time.Time // when that began
+	Doubt     string    // why entries may be missing, so no address is unknown; empty: none are
+	Unsaved   string    // why the copy on disk is not that in effect; empty: it is, or none is kept
 	Problems  []Problem // the first invalid lines
 	Unread    int       // number of invalid lines
 	Unjudged  []Problem // the first lines of domains that are not judged
@@ -250,7 +210,8 @@ func (t *Files) Status() []FileStatus {
 	var all []FileStatus
 	for _, w := range *t.files.Load() {
 		s := FileStatus{File: w.path, Entries: w.table.Len(), Domains: w.table.Domains(), Aliases: w.table.AliasCount(),
-			Read: w.read, Modified: w.modified, Trouble: w.trouble, Since: w.since}
+			Read: w.read, Modified: w.modified, Trouble: w.trouble, Since: w.since,
+			Doubt: w.doubt.text, Unsaved: t.copies.trouble(w)}
 		s.Problems, s.Unread = w.table.Problems()
 		s.Unjudged, s.Unmatched = w.table.Unjudged(t.config.Judged)
 		all = append(all, s)
@@ -276,6 +237,11 @@ func (t *Files) Run(ctx context.Context) error {
 // finds it as it was at this one: before that it may be incomplete. If it never rests, or has lost most
 // of its entries, its entries are added to those of its last good copy.
 func (t *Files) Pass() {
+	t.lookAtAll()
+	t.Save()
+}
+
+func (t *Files) lookAtAll() {
 	t.turn.Lock()
 	defer t.turn.Unlock()
 	before := *t.files.Load()
@@ -304,6 +270,7 @@ func (t *Files) look(w watched) watched {
 	if !settled && !due {
 		return w
 	}
+	version := t.reads.Add(1)
 	next, err := load(w.path)
 	if err != nil {
 		w.stamp, w.looks = next.stamp, 0 // not again before it changes
@@ -313,18 +280,38 @@ func (t *Files) look(w watched) watched {
 		if !due {
 			return w
 		}
-		w.table, w.stamp, w.looks = w.table.with(next.table), stamp{}, 0
-		return t.troubled(w, errRestless)
+		w.version = version
+		return t.gained(w, next, stamp{}, errRestless)
 	}
-	if before, after := w.table.Len(), next.table.Len(); before-after >= lostEntries && 2*after < before {
-		w.table, w.stamp, w.looks = w.table.with(next.table), now, 0
-		return t.troubled(w, fmt.Errorf("it has %d entries; entries that it gains count, and none goes before it has more "+
-			"again or `rcpt-milter reload` applies it", after))
+	if w.doubt.untilAtRest {
+		w.doubt = doubt{}
+	}
+	if err := shrunk(w, next.table); err != nil {
+		w.version = version
+		return t.gained(w, next, now, err)
 	}
 	t.report(w.path, next.table)
 	t.reportUnjudged(w.path, next.table)
-	next.read = t.config.Now()
+	next.read, next.version, next.doubt = t.config.Now(), version, w.doubt
 	return next
+}
+
+// gained adds what a file has now to its copy in effect. If its stamp is s, it is not read again.
+func (t *Files) gained(w, now watched, s stamp, why error) watched {
+	w.table, w.stamp, w.looks = w.table.with(now.table), s, 0
+	return t.troubled(w, why)
+}
+
+// shrunk returns an error if a file has lost most of the entries that it had when it was last applied as a whole, also
+// if it has others in their place: it may be the wrong file. Entries that it gained while it was in trouble do not
+// count, so the former file ends the trouble.
+func shrunk(before watched, now *Table) error {
+	lost := before.sound.missing(now)
+	if lost < lostEntries || 2*lost <= before.whole {
+		return nil
+	}
+	return fmt.Errorf("it has %d entries, and lacks %d that it had; entries that it gains count, and none goes "+
+		"before it has more of these again or `rcpt-milter reload` applies it", now.Len(), lost)
 }
 
 // errRestless is the trouble of a file that may be half written.
@@ -332,9 +319,11 @@ var errRestless = errors.New("it keeps changing; entries that it gains count, an
 
 // troubled records the error of a file and keeps its last good copy.
 func (t *Files) troubled(w watched, err error) watched {
-	trouble := err.Error()
-	if trouble != w.trouble {
-		w.trouble, w.since = trouble, t.config.Now()
+	if w.trouble == "" {
+		w.since = t.config.Now()
+	}
+	if trouble := err.Error(); trouble != w.trouble {
+		w.trouble = trouble
 		t.config.Log.Warn("accept file cannot be used; its last good copy stays in effect", "file", w.path,
 			"error", trouble, "entries", w.table.Len(), "read", w.read)
 	}
@@ -345,12 +334,22 @@ func (t *Files) troubled(w watched, err error) watched {
 func (t *Files) report(path string, table *Table) {
 	t.config.Log.Info("accept file read", "file", path, "entries", table.Len(),
 		"domains", table.Domains(), "aliases", table.AliasCount())
-	first, all := table.Problems()
-	for _, p := range first {
-		t.config.Log.Warn("line of an accept file does not count", "file", path, "line", p.Line, "error", p.Text)
-	}
-	if more := all - len(first); more > 0 {
-		t.config.Log.Warn("more lines of an accept file do not count", "file", path, "lines", more)
+	for _, c := range []struct {
+		lines     func() ([]Problem, int)
+		one, more string
+	}{
+		{table.Problems, "line of an accept file does not count", "more lines of an accept file do not count"},
+		{table.Literal, "line of an accept file is taken literally", "more lines of an accept file are taken literally"},
+		{table.Actions, "line of an accept file accepts what it seems to reject",
+			"more lines of an accept file accept what they seem to reject"},
+	} {
+		first, all := c.lines()
+		for _, p := range first {
+			t.config.Log.Warn(c.one, "file", path, "line", p.Line, "error", p.Text)
+		}
+		if more := all - len(first); more > 0 {
+			t.config.Log.Warn(c.more, "file", path, "lines", more)
+		}
 	}
 }
 

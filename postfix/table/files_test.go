@@ -265,6 +265,70 @@ func TestShrunkFile(t *testing.T) {
 	}
 }
 
+// TestExchangedFile: a file of the same size that lost most of its entries, such as the wrong file, takes none away
+// TestFormerFileBack: a file that was exchanged by mistake, and is put back, ends the trouble.
+func TestFormerFileBack(t *testing.T) {
+	right := numbered(150)
+	wrong := strings.ReplaceAll(right, "u", "other")
+	t.Run("held", func(t *testing.T) {
+		w := newKept(t, map[string]string{"one": right})
+		w.write("one", wrong)
+		w.want("held", "u149@x.example other149@x.example", "")
+		w.write("one", right)
+		w.want("back", "u149@x.example", "other149@x.example")
+		if got := w.trouble(); got != "" {
+			t.Errorf("trouble %q", got)
+		}
+	})
+	t.Run("exchanged twice", func(t *testing.T) {
+		w := newKept(t, map[string]string{"one": right})
+		for _, other := range []string{wrong, strings.ReplaceAll(right, "u", "third")} {
+			w.write("one", other)
+			w.want("held", "u149@x.example", "")
+		}
+		w.write("one", right)
+		w.want("back", "u149@x.example", "other149@x.example")
+	})
+}
+
+// either, over further changes and starts, until the entries are back or a reload.
+func TestExchangedFile(t *testing.T) {
+	others := strings.ReplaceAll(numbered(150), "u", "other") + "@a.example @c.example\n"
+	for _, back := range []bool{false, true} {
+		t.Run(fmt.Sprint("entries come back ", back), func(t *testing.T) {
+			w := newKept(t, map[string]string{"one": numbered(150) + "@a.example @b.example\n"})
+			w.write("one", others)
+			w.want("held", "u000@x.example u149@x.example other149@x.example", "")
+			if got := w.trouble(); !strings.Contains(got, "it has 151 entries, and lacks 150 ") {
+				t.Errorf("trouble %q", got)
+			}
+			w.write("one", others+numbered(10))
+			w.want("changed", "u149@x.example other149@x.example", "")
+			for range 2 {
+				w.restart()
+				w.use(w.path("one"))
+				w.want("after a start", "u149@x.example other149@x.example", "")
+			}
+			if w.trouble() == "" {
+				t.Error("no trouble after a start")
+			}
+			if back {
+				w.write("one", others+numbered(100))
+				w.want("back", "u099@x.example other149@x.example", "u149@x.example")
+			} else {
+				w.use(w.path("one"))
+				w.knows("after a reload", "u009@x.example other149@x.example", "u149@x.example")
+			}
+			if got := w.trouble(); got != "" {
+				t.Errorf("trouble %q", got)
+			}
+			w.restart()
+			w.use(w.path("one"))
+			w.knows("after another start", "other149@x.example", "u149@x.example")
+		})
+	}
+}
+
 // targets returns the targets of an alias.
 func (w *watching) targets(alias string) string {
 	var all []string

@@ -2,20 +2,26 @@ package table
 
 import "time"
 
-// AllModified visits all files, each with the modification time that it had when the copy in
-// effect was read.
-func (t *Files) AllModified(visit func(file string, modified time.Time)) {
+// FileAge is what the age of a file is judged by.
+type FileAge struct {
+	File     string
+	Modified time.Time // modification time that the file had when the copy in effect was read
+	Doubt    string    // why entries may be missing, as in FileStatus
+}
+
+// AllModified visits all files.
+func (t *Files) AllModified(visit func(FileAge)) {
 	for _, w := range *t.files.Load() {
-		visit(w.path, w.modified)
+		visit(FileAge{w.path, w.modified, w.doubt.text})
 	}
 }
 
-// Modified is AllModified for the files that name a canonical domain, an address of it, or its
-// targets as an alias.
-func (t *Files) Modified(domain string, visit func(file string, modified time.Time)) {
+// Modified visits the files that name a canonical domain, an address of it, or its targets as an
+// alias, and those in doubt, which may have named it.
+func (t *Files) Modified(domain string, visit func(FileAge)) {
 	for _, w := range *t.files.Load() {
-		if w.table.byDomain[domain].entries() > 0 {
-			visit(w.path, w.modified)
+		if w.doubt.text != "" || w.table.byDomain[domain].entries() > 0 {
+			visit(FileAge{w.path, w.modified, w.doubt.text})
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -15,7 +14,7 @@ import (
 
 // Replace writes a file beside path, syncs it and renames it to path, keeping owner and
 // mode. A new file has mode 0640, less the umask. It follows a symbolic link. An error leaves
-// path unchanged.
+// path unchanged. Replace first removes what a killed process left beside path.
 func Replace(path string, write func(io.Writer) error) (err error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
@@ -31,6 +30,7 @@ func Replace(path string, write func(io.Writer) error) (err error) {
 	if before != nil {
 		mode = 0o600 // resemble widens it
 	}
+	removeAbandoned(path)
 	f, err := createBeside(path, mode)
 	if err != nil {
 		return err
@@ -58,18 +58,6 @@ func Replace(path string, write func(io.Writer) error) (err error) {
 
 // newMode is the mode of a new file. The list of all recipients is not for every account.
 const newMode fs.FileMode = 0o640
-
-// createBeside creates a file with a name of its own beside path. The umask applies.
-func createBeside(path string, mode fs.FileMode) (f *os.File, err error) {
-	for range 100 {
-		name := fmt.Sprintf(".%s.%d", filepath.Base(path), rand.Uint64())
-		f, err = os.OpenFile(filepath.Join(filepath.Dir(path), name), os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
-		if !errors.Is(err, fs.ErrExist) {
-			break
-		}
-	}
-	return f, err
-}
 
 // resemble sets owner and mode of a file to those of another, if there is one.
 func resemble(f *os.File, before fs.FileInfo) error {

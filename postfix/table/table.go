@@ -13,7 +13,8 @@
 // # Watched files
 //
 // [Files] keeps the tables of several files up to date. If a file vanishes, becomes empty or
-// cannot be read, its last good copy stays in effect.
+// cannot be read, its last good copy stays in effect. With [Copies], the copy is on disk as well, and the
+// next process judges the file by it.
 //
 // # Concurrency
 //
@@ -55,6 +56,21 @@ type Table struct {
 	byDomain map[string]tally // by canonical domain
 	problems []Problem
 	unread   int // number of invalid lines
+
+	actions notes // lines that seem to reject
+	literal notes // lines with a key that was probably not intended as it reads
+}
+
+// notes are about lines that count, although they may be mistakes.
+type notes struct {
+	first []Problem
+	all   int
+}
+
+func (n *notes) add(line int, text string) {
+	if n.all++; len(n.first) < keptProblems {
+		n.first = append(n.first, Problem{line, text})
+	}
 }
 
 // entry is the position of one key in text, and its line in the file.
@@ -144,6 +160,10 @@ func (t *Table) read(l *lines) error {
 			return nil
 		}
 	}
+	if err := address.CheckLiteral(text); err != nil {
+		t.literal.add(l.first, fmt.Sprintf("%s is taken literally: %v", shown([]byte(text)), err))
+	}
+	t.noteAction(l.first, text, l.text[len(text):])
 	t.add(key, l.first)
 	return nil
 }

@@ -240,3 +240,29 @@ func BenchmarkFind(b *testing.B) {
 		}
 	}
 }
+
+// TestLiteral: a line with a key that was probably not intended as it reads counts, and is reported.
+func TestLiteral(t *testing.T) {
+	for _, c := range []struct{ name, text, keys, reported string }{
+		{"two @", "ann@@x.example OK", `1 "ann@"@x.example`, "an @ too many"},
+		{"two domains", "ann@x@x.example OK", `1 "ann@x"@x.example`, "an @ too many"},
+		{"two with a bar", "ann@x.example|bob@x.example", `1 "ann@x.example|bob"@x.example`, "several addresses"},
+		{"a colon in front", ":ann@x.example OK", `1 ":ann"@x.example`, "a colon in front"},
+		{"in quotes", `"a@b"@x.example OK`, `1 "a@b"@x.example`, ""},
+		{"address", "ann@x.example OK", "1 ann@x.example", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table := mustRead(t, c.text)
+			first, all := table.Literal()
+			if got := keys(table); got != c.keys || all != len(first) || (all == 1) != (c.reported != "") {
+				t.Fatalf("keys %s, want %s; reported %v (%d)", got, c.keys, first, all)
+			}
+			if all == 1 && (first[0].Line != 1 || !strings.Contains(first[0].Text, c.reported)) {
+				t.Errorf("reported as %v, want %q", first[0], c.reported)
+			}
+			if _, bad := table.Problems(); bad != 0 {
+				t.Errorf("%d invalid lines", bad)
+			}
+		})
+	}
+}

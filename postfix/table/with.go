@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bytes"
 	"maps"
 	"math"
 	"slices"
@@ -38,4 +39,28 @@ func (t *Table) with(other *Table) *Table {
 	both.order()
 	both.count()
 	return both
+}
+
+// missing returns the number of entries, including domain aliases, that t has and other does not. An alias with
+// other targets is the same entry.
+func (t *Table) missing(other *Table) (n int) {
+	at := 0 // both tables are in the order of their keys
+	for _, e := range t.entries {
+		key := t.key(e)
+		for at < len(other.entries) && bytes.Compare(other.key(other.entries[at]), key) < 0 {
+			at++
+		}
+		if at < len(other.entries) && bytes.Equal(other.key(other.entries[at]), key) {
+			continue
+		}
+		if _, alias := other.aliases[string(key[1:])]; key[0] != '@' || !alias {
+			n++
+		}
+	}
+	for domain := range t.aliases {
+		if _, alias := other.aliases[domain]; !alias && !other.Has("@"+domain) {
+			n++
+		}
+	}
+	return n
 }

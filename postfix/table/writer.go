@@ -4,10 +4,14 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
 
 	"rcpt-milter/address"
 	"rcpt-milter/internal/text"
@@ -38,9 +42,9 @@ func (w *Writer) Comment(lines string) error {
 	return nil
 }
 
-// Add writes an entry: a canonical mailbox, or @ and a canonical domain. A domain with
-// A-labels gets a second line with its U-labels: Postfix compares domains as clients
-// write them (SMTPUTF8_README, "Limitations").
+// Add writes an entry: a canonical mailbox, or @ and a canonical domain, and then its other
+// spellings, a line each. A mailbox such as *@x.example gets one with quotes: Read takes it for a
+// wildcard otherwise, and Postfix looks for it without quotes.
 func (w *Writer) Add(key string) error {
 	if !holds(key) {
 		if w.unfit++; len(w.left) < keptUnfit {
@@ -52,18 +56,22 @@ func (w *Writer) Add(key string) error {
 	if err := w.line(key); err != nil {
 		return err
 	}
-	if !strings.Contains(key, "xn--") {
-		return nil
+	others := spellings(key)
+	if at := strings.LastIndexByte(key, '@'); looksLikeWildcard(key, at) {
+		others = append(others, `"`+key[:at]+`"`+key[at:])
 	}
-	at := strings.LastIndexByte(key, '@')
-	unicode, err := idna.Punycode.ToUnicode(key[at+1:])
-	if err != nil || unicode == key[at+1:] {
-		return nil
+	for _, spelling := range others {
+		if err := w.line(spelling); err != nil {
+			return err
+		}
 	}
-	if again, err := address.ParseDomain(unicode); err != nil || again != key[at+1:] {
-		return nil
-	}
-	return w.line(key[:at+1] + unicode)
+	return nil
+}
+
+// looksLikeWildcard reports whether Read takes a mailbox with a local part up to at for a wildcard.
+func looksLikeWildcard(key string, at int) bool {
+	return at > 0 && at <= len("^(.*)") && address.CheckEntry(key) != nil &&
+		address.CheckEntry(`"`+key[:at]+`"`+key[at:]) == nil
 }
 
 // holds reports whether a table can hold a key. A line that begins with # is a comment. No
@@ -73,14 +81,50 @@ func holds(key string) bool {
 	return key != "" && key[0] != '#' && !invisible && !strings.ContainsFunc(key, unicode.IsControl)
 }
 
+// spellings returns the other forms in which a client may write a key. Postfix folds the case of keys
+// and of recipients alike (casefold.c), but compares them as they are composed (Unicode NFC or NFD), and
+// domains with A-labels or U-labels as clients write them (SMTPUTF8_README, "Limitations"). What mixes
+// both compositions in one local part or domain has no spelling.
+func spellings(key string) (others []string) {
+	if isASCII(key) && !strings.Contains(key, "xn--") {
+		return nil
+	}
+	at := strings.LastIndexByte(key, '@')
+	domains := []string{key[at+1:]}
+	if unicode, err := idna.Punycode.ToUnicode(key[at+1:]); err == nil {
+		domains = append(domains, unicode, norm.NFD.String(unicode))
+	}
+	folder := cases.Fold()
+	folded := []string{folder.String(key)} // postmap warns of two equal keys
+	for _, domain := range domains {
+		for _, local := range []string{key[:at], norm.NFD.String(key[:at])} {
+			text := local + "@" + domain
+			if slices.Contains(folded, folder.String(text)) || !holds(text) {
+				continue
+			}
+			if same, err := CanonicalKey(text); err == nil && same == key {
+				others, folded = append(others, text), append(folded, folder.String(text))
+			}
+		}
+	}
+	return others
+}
+
+func isASCII(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
+}
+
 // line writes one entry. A canonical mailbox stands in a table as it is: Postfix looks
 // for the quoted form of RFC 5321 first, which it is where it has quotes, and then for
 // the one without, which it is otherwise.
 func (w *Writer) line(key string) error {
 	w.out.WriteString(key)
-	_, err := w.out.WriteString("\tOK\n")
+	_, err := w.out.WriteString("\t" + writtenValue + "\n")
 	return err
 }
+
+// writtenValue is the value of every key. Postfix does not look at it.
+const writtenValue = "OK"
 
 // Entries returns the number of entries added.
 func (w *Writer) Entries() int { return w.entries }

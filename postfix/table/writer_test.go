@@ -6,10 +6,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"unicode"
 
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+
+	"rcpt-milter/address"
 	"rcpt-milter/internal/text"
 )
 
@@ -19,7 +25,7 @@ func TestWriter(t *testing.T) {
 	w.Comment("two\nlines\n")
 	for _, key := range []string{"ann@x.example", `"john doe"@x.example`, `"a\"b"@x.example`, "john..doe@x.example",
 		"jürgen@xn--mnchen-3ya.example", "@xn--mnchen-3ya.example", "a@xn--.example", "a@xn--zzzzzzzz.example",
-		"#a@x.example", "#b@x.example", `"#"@x.example`} {
+		"#a@x.example", "#b@x.example", `"#"@x.example`, "*@x.example"} {
 		if err := w.Add(key); err != nil {
 			t.Fatal(err)
 		}
@@ -29,11 +35,14 @@ func TestWriter(t *testing.T) {
 	}
 	want := "# two\n# lines\n#\n" +
 		"ann@x.example\tOK\n" + `"john doe"@x.example` + "\tOK\n" + `"a\"b"@x.example` + "\tOK\n" +
-		"john..doe@x.example\tOK\njürgen@xn--mnchen-3ya.example\tOK\njürgen@münchen.example\tOK\n" +
-		"@xn--mnchen-3ya.example\tOK\n@münchen.example\tOK\n" +
+		"john..doe@x.example\tOK\njürgen@xn--mnchen-3ya.example\tOK\nju\u0308rgen@xn--mnchen-3ya.example\tOK\n" +
+		"jürgen@münchen.example\tOK\nju\u0308rgen@münchen.example\tOK\n" +
+		"jürgen@mu\u0308nchen.example\tOK\nju\u0308rgen@mu\u0308nchen.example\tOK\n" +
+		"@xn--mnchen-3ya.example\tOK\n@münchen.example\tOK\n@mu\u0308nchen.example\tOK\n" +
 		"a@xn--.example\tOK\na@xn--zzzzzzzz.example\tOK\n" + `"#"@x.example` + "\tOK\n" +
+		"*@x.example\tOK\n" + `"*"@x.example` + "\tOK\n" +
 		"# omitted because a table cannot hold them (a first #, or an invisible character): #a@x.example, #b@x.example\n"
-	if out.String() != want || w.Entries() != 9 {
+	if out.String() != want || w.Entries() != 10 {
 		t.Errorf("%d entries\n%s\nwant\n%s", w.Entries(), &out, want)
 	}
 }
@@ -51,16 +60,19 @@ func FuzzWriter(f *testing.F) {
 		}
 		var out strings.Builder
 		w := NewWriter(&out)
-		unfit := 0
+		held, wildcards := 0, 0 // an unquoted wildcard is for Postfix only
 		for key := range table.All() {
-			if key[0] == '#' {
-				unfit++
+			if key[0] != '#' {
+				held++
+			}
+			if address.CheckEntry(key) != nil {
+				wildcards++
 			}
 			w.Add(key)
 		}
 		w.Flush()
 		again := mustRead(t, out.String())
-		if _, bad := again.Problems(); bad > 0 || again.Len() != table.Len()-unfit {
+		if _, bad := again.Problems(); bad != wildcards || again.Len() != held {
 			t.Fatalf("%q was written as %q, which has %d entries and %d problems", text, &out, again.Len(), bad)
 		}
 		for key := range table.All() {
@@ -176,5 +188,72 @@ func TestWriterHidesNothing(t *testing.T) {
 	}
 	if !text.IsPrintable(strings.TrimSuffix(comment, "\n")) || strings.Count(comment, "@x.example") != len(hostile) {
 		t.Errorf("the comment is %q", comment)
+	}
+}
+
+// TestWriterSpellings: Postfix finds every letter as a client may write it, composed or decomposed and in
+// either case. Like Postfix, the test folds the case of both sides.
+func TestWriterSpellings(t *testing.T) {
+	fold := func(text string) string { return cases.Fold().String(text) }
+	missing := 0
+	for r := rune(0x80); r <= unicode.MaxRune; r++ {
+		if !unicode.IsLetter(r) || unicode.Is(unicode.Cherokee, r) { // x/text does not fold Cherokee, and Postfix does
+			continue
+		}
+		if unicode.Is(unicode.Hangul, r) && r%100 != 0 {
+			continue // thousands that are alike
+		}
+		if text := string(r); fold(text) == text && norm.NFD.String(text) == text {
+			continue // written in one way only
+		}
+		a, err := address.Parse("x" + string(r) + "@x.example")
+		if err != nil {
+			continue
+		}
+		var keys []string
+		for _, text := range append(spellings(a.String()), a.String()) {
+			if slices.Contains(keys, fold(text)) {
+				t.Errorf("%U: postmap warns that %+q is there twice", r, text)
+			}
+			keys = append(keys, fold(text))
+		}
+		for _, letter := range []string{string(r), strings.ToUpper(string(r)), strings.ToLower(string(r))} {
+			for _, client := range []string{norm.NFC.String(letter), norm.NFD.String(letter)} {
+				text := "x" + client + "@x.example"
+				if asked, err := address.Parse(text); err != nil || asked != a {
+					continue // another address
+				}
+				if missing < 20 && !slices.Contains(keys, fold(text)) {
+					missing++
+					t.Errorf("%U: Postfix does not find %+q in %+q", r, fold(text), keys)
+				}
+			}
+		}
+	}
+}
+
+// TestWriterSpellingsReadBack: a spelling is one of the same key, whatever its letters decompose to.
+func TestWriterSpellingsReadBack(t *testing.T) {
+	for name, text := range map[string]string{"less than": "a\u226eb@x.example", "in quotes": "\"a b\u226e\"@x.example",
+		"in both parts": "\u00e9@xn--mnchen-3ya.example", "a domain": "@xn--mnchen-3ya.example", "ASCII": "ann@x.example"} {
+		t.Run(name, func(t *testing.T) {
+			key, err := CanonicalKey(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			w := NewWriter(&out)
+			w.Add(key)
+			w.Flush()
+			n := 0
+			if err := EachKey(strings.NewReader(out.String()), func(again string) error {
+				if n++; again != key {
+					t.Errorf("%q reads back as %q", key, again)
+				}
+				return nil
+			}); err != nil || n != 1 {
+				t.Errorf("%d keys, %v, in\n%s", n, err, &out)
+			}
+		})
 	}
 }

@@ -23,8 +23,9 @@ import (
 	"time"
 )
 
-// Validity of certificates of the engine's own authority. A certificate of a server is renewed by
-// itself when less than renewBefore is left. warnBefore is when the log and status warn of others.
+// Validity of the certificates of the engine's own authority. The engine renews its server certificate when
+// less than renewBefore is left. For all other certificates, log and status warn when less than warnBefore is
+// left.
 const (
 	authorityValid = 10 * 365 * 24 * time.Hour
 	serverValid    = 2 * 365 * 24 * time.Hour
@@ -33,23 +34,24 @@ const (
 	warnInterval   = 24 * time.Hour
 )
 
-// authority has the certificate of the server, and the authority that hubs and edges verify it with:
-// that of the configuration, or one of the engine.
+// authority holds the server certificate and the authority certificates that hubs and edges verify it with.
+// Both come from the configured files, or from an authority that the engine creates.
 type authority struct {
 	config Config
-	hosts  []string // of the certificate of the server
+	hosts  []string // hosts that the server certificate must have
 
-	mu      sync.Mutex       // guards the fields below
-	current *tls.Certificate // of the server
-	read    fileTime         // of the files of current
-	bundle  []byte           // PEM of the authority
-	key     *ecdsa.PrivateKey
+	mu      sync.Mutex        // guards the fields below
+	current *tls.Certificate  // the server certificate
+	read    fileTime          // modification times of the configured files
+	bundle  []byte            // PEM of the authority certificates
+	key     *ecdsa.PrivateKey // nil if the engine has no authority of its own, or only its certificate
 	ca      *x509.Certificate
+	missing bool // the engine has an authority of its own, and there is no file with its key
 	warned  time.Time
 }
 
-// fileTime shows whether a pair of files has changed.
-type fileTime struct{ cert, key time.Time }
+// fileTime holds the modification times of the configured files, to detect changes.
+type fileTime struct{ cert, key, ca time.Time }
 
 func openAuthority(c Config) (*authority, error) {
 	a := &authority{config: c, hosts: hostsOf(c)}
@@ -62,7 +64,7 @@ func openAuthority(c Config) (*authority, error) {
 	return a, a.renewOwn()
 }
 
-// hostsOf returns the hosts of the URLs and routes.
+// hostsOf returns the hosts in the URLs and routes.
 func hostsOf(c Config) []string {
 	urls := slices.Clone(c.URLs)
 	if c.Cluster != nil {
@@ -77,35 +79,80 @@ func hostsOf(c Config) []string {
 	return hosts
 }
 
-// own returns the path of a file of the own authority.
+// own returns the path of a file of the engine's own authority.
 func (a *authority) own(name string) string { return filepath.Join(a.config.Dir, name) }
 
-// openOwn reads the own authority, or creates it.
+// openOwn loads the engine's own authority, or creates one. If only its key is missing, the engine continues
+// without: a new authority would cut off all enrolled hosts.
 func (a *authority) openOwn() error {
 	keyPEM, err := os.ReadFile(a.own("ca.key"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return a.createOwn()
+	lost := errors.Is(err, fs.ErrNotExist)
+	if lost && (!exists(a.own("ca.crt")) || !exists(a.own("server.crt")) && !exists(a.own(membersFile))) {
+		return a.createOwn() // the first start, or the first was interrupted
 	}
-	if err != nil {
+	if err != nil && !lost {
 		return fmt.Errorf("cannot read the key of the authority: %w", err)
 	}
-	if a.bundle, err = os.ReadFile(a.own("ca.crt")); err != nil {
+	bundle, err := os.ReadFile(a.own("ca.crt"))
+	if err != nil {
 		return fmt.Errorf("cannot read the certificate of the authority: %w; restore it", err)
 	}
-	pair, err := tls.X509KeyPair(a.bundle, keyPEM)
+	if lost {
+		ca, err := parseCertificate(bundle)
+		if err != nil {
+			return fmt.Errorf("the authority in %s is damaged: %w; restore ca.crt and ca.key", a.config.Dir, err)
+		}
+		a.setOwn(bundle, ca, nil)
+		return nil
+	}
+	pair, err := tls.X509KeyPair(bundle, keyPEM)
 	if err != nil {
 		return fmt.Errorf("the authority in %s is damaged: %w; restore ca.crt and ca.key, or remove both and enrol all "+
 			"hosts again", a.config.Dir, err)
 	}
 	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
 	if !ok {
-		return fmt.Errorf("the key %s is not of the engine; restore ca.crt and ca.key", a.own("ca.key"))
+		return fmt.Errorf("the key %s does not belong to the authority; restore ca.crt and ca.key", a.own("ca.key"))
 	}
-	a.ca, a.key = pair.Leaf, key
+	a.setOwn(bundle, pair.Leaf, key)
 	return nil
 }
 
-// createOwn creates the own authority.
+// setOwn sets the engine's own authority. Without its key, the engine can issue no certificate.
+func (a *authority) setOwn(bundle []byte, ca *x509.Certificate, key *ecdsa.PrivateKey) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.bundle, a.ca, a.key, a.missing = bundle, ca, key, key == nil
+}
+
+// watchKey notices that the file of the key is gone, or was restored.
+func (a *authority) watchKey() error {
+	missing := !exists(a.own("ca.key"))
+	a.mu.Lock()
+	load := !missing && a.key == nil
+	a.missing = missing || load
+	a.mu.Unlock()
+	if !load {
+		return nil
+	}
+	return a.openOwn()
+}
+
+// signer returns the certificate and the key of the engine's own authority. The key is nil if it is missing.
+func (a *authority) signer() (*x509.Certificate, *ecdsa.PrivateKey) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ca, a.key
+}
+
+// isKeyMissing reports whether the engine has an authority of its own, and there is no file with its key.
+func (a *authority) isKeyMissing() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.missing
+}
+
+// createOwn creates the engine's own authority.
 func (a *authority) createOwn() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -126,17 +173,28 @@ func (a *authority) createOwn() error {
 	if err != nil {
 		return err
 	}
-	a.bundle = encodeCertificate(der)
-	if err := errors.Join(writeFile(a.own("ca.crt"), a.bundle), writeFile(a.own("ca.key"), keyPEM)); err != nil {
+	bundle := encodeCertificate(der)
+	if err := errors.Join(writeFile(a.own("ca.crt"), bundle), writeFile(a.own("ca.key"), keyPEM)); err != nil {
 		return fmt.Errorf("cannot write the authority of the engine: %w", err)
 	}
-	a.key = key
-	a.ca, err = x509.ParseCertificate(der)
-	return err
+	ca, err := x509.ParseCertificate(der)
+	if err != nil {
+		return err
+	}
+	a.setOwn(bundle, ca, key)
+	return nil
 }
 
-// issue returns a certificate and key for the hosts of the engine, in PEM.
+// errNoKey reports that the engine can issue no certificate.
+var errNoKey = errors.New("ca.key is missing in the directory of the engine (nats.dir); restore ca.key, or remove ca.crt " +
+	"too and enrol all hosts again")
+
+// issue returns a new certificate and key for the hosts of the engine, in PEM.
 func (a *authority) issue(name string) (cert, key []byte, err error) {
+	ca, signing := a.signer()
+	if signing == nil {
+		return nil, nil, errNoKey
+	}
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -144,7 +202,7 @@ func (a *authority) issue(name string) (cert, key []byte, err error) {
 	now := a.config.Now()
 	template := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: name},
-		NotBefore: now.Add(-time.Hour), NotAfter: earlier(now.Add(serverValid), a.ca.NotAfter),
+		NotBefore: now.Add(-time.Hour), NotAfter: earlier(now.Add(serverValid), ca.NotAfter),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
@@ -155,7 +213,7 @@ func (a *authority) issue(name string) (cert, key []byte, err error) {
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.ca, private.Public(), a.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, ca, private.Public(), signing)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -163,11 +221,11 @@ func (a *authority) issue(name string) (cert, key []byte, err error) {
 	return encodeCertificate(der), key, err
 }
 
-// renewOwn loads the certificate of the server, and issues a new one if it expires soon or lacks a
-// host.
+// renewOwn loads the server certificate. It issues a new one if the certificate expires soon or lacks a host.
+// Without the key of the authority, it uses the certificate until it expires.
 func (a *authority) renewOwn() error {
 	certFile, keyFile := a.own("server.crt"), a.own("server.key")
-	if pair, err := tls.LoadX509KeyPair(certFile, keyFile); err == nil && a.serves(pair.Leaf) {
+	if pair, err := tls.LoadX509KeyPair(certFile, keyFile); err == nil && (a.serves(pair.Leaf) || a.isUsable(pair.Leaf)) {
 		a.set(&pair)
 		return nil
 	}
@@ -186,10 +244,11 @@ func (a *authority) renewOwn() error {
 	return nil
 }
 
-// serves reports whether a certificate is of the own authority, has all hosts, and does not expire
-// soon.
+// serves reports whether the engine's own authority issued a certificate, the certificate has all hosts, and it
+// does not expire soon.
 func (a *authority) serves(cert *x509.Certificate) bool {
-	if cert.CheckSignatureFrom(a.ca) != nil {
+	ca, _ := a.signer()
+	if cert.CheckSignatureFrom(ca) != nil {
 		return false
 	}
 	for _, host := range a.hosts {
@@ -197,13 +256,20 @@ func (a *authority) serves(cert *x509.Certificate) bool {
 			return false
 		}
 	}
-	soon := earlier(a.config.Now().Add(renewBefore), a.ca.NotAfter.Add(-time.Minute))
+	soon := earlier(a.config.Now().Add(renewBefore), ca.NotAfter.Add(-time.Minute))
 	return cert.NotAfter.After(soon)
 }
 
-// load reads the certificate of the configuration if its files have changed.
+// isUsable reports whether the engine cannot replace a certificate that its own authority issued, and the
+// certificate has not expired.
+func (a *authority) isUsable(cert *x509.Certificate) bool {
+	ca, key := a.signer()
+	return key == nil && cert.CheckSignatureFrom(ca) == nil && a.config.Now().Before(cert.NotAfter)
+}
+
+// load reads the configured certificate and authorities if their files have changed.
 func (a *authority) load() error {
-	now := fileTime{modified(a.config.CertFile), modified(a.config.KeyFile)}
+	now := fileTime{modified(a.config.CertFile), modified(a.config.KeyFile), modified(a.config.CAFile)}
 	a.mu.Lock()
 	same := a.current != nil && now == a.read
 	a.mu.Unlock()
@@ -219,21 +285,24 @@ func (a *authority) load() error {
 		return fmt.Errorf("cannot read nats.tls.ca_file: %w", err)
 	}
 	if bundle = certificates(bundle); len(bundle) == 0 {
-		return fmt.Errorf("%s of nats.tls.ca_file has no certificate in PEM form", a.config.CAFile)
+		return fmt.Errorf("nats.tls.ca_file %s has no certificate in PEM form", a.config.CAFile)
 	}
 	a.set(&pair)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.config.Cluster != nil && a.bundle != nil && !bytes.Equal(a.bundle, bundle) {
+		a.config.Log.Warn("nats.tls.ca_file has changed; restart the daemon, so nodes are verified with it")
+	}
 	a.bundle, a.read = bundle, now
 	return nil
 }
 
-// renew renews or reloads the certificate of the server, and warns of expiry once a day.
+// renew renews or reloads the server certificate. It warns about expiry once a day.
 func (a *authority) renew(log *slog.Logger) {
 	var err error
 	if a.config.CertFile != "" {
 		err = a.load()
-	} else {
+	} else if err = a.watchKey(); err == nil {
 		err = a.renewOwn()
 	}
 	if err != nil {
@@ -267,14 +336,14 @@ func (a *authority) clientCertificate(*tls.CertificateRequestInfo) (*tls.Certifi
 	return a.certificate(nil)
 }
 
-// pem returns the certificates of the authority.
+// pem returns the authority certificates.
 func (a *authority) pem() []byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return bytes.Clone(a.bundle)
 }
 
-// roots returns the authority as a pool.
+// roots returns the authority certificates as a pool.
 func (a *authority) roots() (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(a.pem()) {
@@ -283,7 +352,7 @@ func (a *authority) roots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// expires returns the first expiry of the server's certificate and its authority.
+// expires returns the earliest expiry among the server certificate and its authority.
 func (a *authority) expires() time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -294,7 +363,7 @@ func (a *authority) expires() time.Time {
 	return first
 }
 
-// certificates returns the certificates of a PEM file that may hold keys as well.
+// certificates returns the certificates in a PEM file, which may also contain keys.
 func certificates(data []byte) []byte {
 	var all []byte
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
@@ -303,6 +372,15 @@ func certificates(data []byte) []byte {
 		}
 	}
 	return all
+}
+
+// parseCertificate returns the first certificate in a PEM file.
+func parseCertificate(data []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(certificates(data))
+	if block == nil {
+		return nil, errors.New("no certificate in PEM form")
+	}
+	return x509.ParseCertificate(block.Bytes)
 }
 
 func encodeCertificate(der []byte) []byte {
@@ -330,6 +408,11 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 func modified(path string) time.Time {

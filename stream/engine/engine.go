@@ -1,9 +1,8 @@
-// Package engine runs a NATS server with JetStream inside the daemon, and keeps the list of the hubs
-// and edges that may connect to it.
+// Package engine runs a NATS server with JetStream inside the daemon, and keeps the list of the hubs and edges
+// that may connect to it.
 //
-// Logs, signals, files and limits of the server are those of the daemon. It accepts connections with
-// TLS only, and from enrolled members only. A member may use the subjects of its role, and the server
-// rejects everything else.
+// The server uses the logs, signals, files and limits of the daemon. It accepts connections only over TLS and
+// only from enrolled members. A member may use the subjects of its role; the server rejects all others.
 package engine
 
 import (
@@ -23,27 +22,31 @@ import (
 
 // Config configures an engine.
 type Config struct {
-	Listen   string   // host:port for hubs and edges
-	URLs     []string // "tls://host:port", where hubs and edges reach the engine; the certificate has these hosts; empty means the name of this host
-	Dir      string   // the files of the engine; created if missing
-	CertFile string   // PEM; empty means a certificate of the authority in Dir
-	KeyFile  string   // PEM; required with CertFile
-	CAFile   string   // PEM; what hubs and edges verify CertFile with; required with CertFile
+	Listen string // host:port that hubs and edges connect to
+	// URLs are "tls://host:port", at which hubs and edges reach the engine. The certificate has their hosts.
+	// Empty means the name of this host.
+	URLs     []string
+	Dir      string // directory for the files of the engine; created if missing
+	CertFile string // PEM; empty means a certificate of the engine's own authority
+	KeyFile  string // PEM; required with CertFile
+	CAFile   string // PEM certificates to verify CertFile with; required with CertFile
 
 	Cluster   *Cluster // nil means a single server
-	MaxDisk   int64    // bytes of streams on disk
-	MaxMemory int64    // bytes of streams in memory
-	Monitor   string   // host:port for the HTTP monitoring of NATS; empty means none
+	MaxDisk   int64    // limit of the streams on disk, in bytes
+	MaxMemory int64    // limit of the streams in memory, in bytes
+	// MaxConnections limits the connections of hubs and edges. 0 means 10,000, which is also the maximum.
+	MaxConnections int
+	Monitor        string // host:port of the HTTP monitoring of NATS; empty means none
 
 	Log *slog.Logger
 	Now func() time.Time // nil means time.Now
 }
 
-// Cluster makes an engine one of several nodes.
+// Cluster makes an engine a node of a cluster.
 type Cluster struct {
-	Node   string   // the name of this node
-	Listen string   // host:port for the other nodes
-	Routes []string // "tls://host:port" of all nodes
+	Node   string   // name of this node
+	Listen string   // host:port that other nodes connect to
+	Routes []string // "tls://host:port" of each node
 }
 
 // Status describes a running engine.
@@ -51,8 +54,8 @@ type Status struct {
 	Listen    string
 	URLs      []string
 	Node      string    // empty without a cluster
-	Peers     int       // connected other nodes
-	Leader    string    // of the cluster; empty if there is none, or without a cluster
+	Peers     int       // number of other nodes that are connected
+	Leader    string    // leader of the cluster; empty if there is none
 	Ready     bool      // streams can be read and written
 	Streams   int       //
 	Disk      int64     // bytes used by streams on disk
@@ -61,28 +64,36 @@ type Status struct {
 	MaxMemory int64     //
 	Clients   int       // connected hubs and edges
 	Members   int       // enrolled hubs and edges
-	Flooding  []string  // names of edges that may not connect for some time, because they sent too much
-	Expires   time.Time // the first expiry among the certificates of the server and its authority
-	LastError string    // the last error that the server logged
-	ErrorAt   time.Time // zero without an error
+	Flooding  []string  // names of edges that are banned because they sent too much
+	Expires   time.Time // earliest expiry among the server certificate and its authority
+	// KeyMissing reports that the engine's own authority has no file ca.key, so certificates cannot be renewed.
+	KeyMissing bool
+	// WriteError is why a stream takes no messages, for example because the disk is full. The engine restarts its
+	// streams once it can write again. Empty means no error.
+	WriteError string
+	LastError  string    // last error that the server logged
+	ErrorAt    time.Time // zero means no error
 }
 
-// Engine is a running server.
+// Engine is a running NATS server.
 type Engine struct {
 	config    Config
 	server    *server.Server
 	log       *serverLog
 	authority *authority
 	members   *members
+	reviving  sync.Mutex    // guards the fields below
+	restarted time.Time     // when the streams were last restarted; zero means never
+	pause     time.Duration // from then until the next restart
 
 	stop context.CancelFunc
 	wait sync.WaitGroup
 }
 
-// ErrUnknown means that no member has this name.
+// ErrUnknown reports that no member has the given name.
 var ErrUnknown = errors.New("not enrolled; \"rcpt-milter edge list\" shows the enrolled ones")
 
-// startTimeout limits the start of the server. It reads its streams meanwhile.
+// startTimeout limits the start of the server, which includes reading its streams.
 const startTimeout = 2 * time.Minute
 
 // Start starts the server and waits until it accepts connections.
@@ -135,17 +146,30 @@ func Start(ctx context.Context, c Config) (*Engine, error) {
 	return e, nil
 }
 
-// prepareDir creates the directory of the engine. Other accounts cannot read it.
+// prepareDir creates the directory of the engine, readable only by the account of the daemon.
 func prepareDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("cannot create the directory of the engine: %w; change nats.dir", err)
 	}
-	probe, err := os.CreateTemp(dir, ".probe")
-	if err != nil {
+	if err := probe(dir, 0); err != nil {
 		return fmt.Errorf("cannot write to the directory of the engine: %w; change its owner or nats.dir", err)
 	}
-	defer os.Remove(probe.Name())
-	return probe.Close()
+	return nil
+}
+
+// probe writes a temporary file of a size in bytes to disk.
+func probe(dir string, size int) error {
+	f, err := os.CreateTemp(dir, ".probe")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if size > 0 {
+		if _, err = f.Write(make([]byte, size)); err == nil {
+			err = f.Sync()
+		}
+	}
+	return errors.Join(err, f.Close())
 }
 
 // waitReady waits until the server accepts connections and has read its streams.
@@ -168,7 +192,7 @@ func (e *Engine) waitReady(ctx context.Context) error {
 	return nil
 }
 
-// Shutdown stops the server and waits for its end.
+// Shutdown stops the server and waits until it has stopped.
 func (e *Engine) Shutdown() {
 	e.stop()
 	e.wait.Wait()
@@ -176,10 +200,10 @@ func (e *Engine) Shutdown() {
 	e.server.WaitForShutdown()
 }
 
-// InProcessConn returns a connection of this process, which needs no credentials.
+// InProcessConn returns a connection within this process. It needs no credentials.
 func (e *Engine) InProcessConn() (net.Conn, error) { return e.server.InProcessConn() }
 
-// Status returns the state of the server.
+// Status returns the current state of the server.
 func (e *Engine) Status() Status {
 	s := Status{Listen: e.config.Listen, URLs: e.config.URLs, MaxDisk: e.config.MaxDisk, MaxMemory: e.config.MaxMemory,
 		Expires: e.authority.expires(), Peers: e.server.NumRoutes()}
@@ -190,20 +214,23 @@ func (e *Engine) Status() Status {
 	s.LastError, s.ErrorAt = e.log.last()
 	s.Members, s.Clients = e.members.count()
 	s.Flooding = e.members.bans(e.config.Now())
-	s.Ready = e.server.JetStreamEnabled() && (e.config.Cluster == nil || e.server.JetStreamIsCurrent())
+	s.KeyMissing = e.authority.isKeyMissing()
+	s.WriteError = e.log.writeError()
+	s.Ready = s.WriteError == "" && e.server.JetStreamEnabled() &&
+		(e.config.Cluster == nil || e.server.JetStreamIsCurrent())
 	if js, err := e.server.Jsz(nil); err == nil && js != nil {
 		s.Streams, s.Disk, s.Memory = js.Streams, int64(js.Store), int64(js.Memory)
 		if js.Meta != nil {
 			s.Leader = js.Meta.Leader
 		}
 	}
-	if e.config.Cluster != nil && s.Leader == "" { // nothing can be created, such as a consumer
+	if e.config.Cluster != nil && s.Leader == "" { // without a leader, streams and consumers cannot be created
 		s.Ready = false
 	}
 	return s
 }
 
-// peers returns how many other nodes are connected.
+// peers returns the number of other nodes that are connected.
 func (e *Engine) peers() int {
 	routes, err := e.server.Routez(nil)
 	if err != nil {
@@ -216,16 +243,16 @@ func (e *Engine) peers() int {
 	return len(names)
 }
 
-// maintenanceInterval is how often certificates and the free space of the disk are checked.
+// maintenanceInterval is the interval between checks of the certificates and of JetStream.
 const maintenanceInterval = 10 * time.Second
 
-// maintain renews the certificate of the server, warns of expiry, and starts JetStream again after
-// a full disk, until ctx ends.
+// maintain renews the server certificate, warns about expiry, and restarts JetStream after a disk error, until
+// ctx ends.
 func (e *Engine) maintain(ctx context.Context) {
 	ticker := time.NewTicker(maintenanceInterval)
 	defer ticker.Stop()
 	for {
-		_ = safely.Do(e.config.Log, "maintenance of the engine", func() error { // it logs the error
+		_ = safely.Do(e.config.Log, "maintenance of the engine", func() error { // Do logs the error
 			e.authority.renew(e.config.Log)
 			e.revive()
 			return nil
@@ -238,16 +265,49 @@ func (e *Engine) maintain(ctx context.Context) {
 	}
 }
 
-// revive starts JetStream again if an error of the disk has stopped it.
+// restartInterval and maxRestartInterval limit the pause between restarts of the streams. It doubles while restarts
+// do not help: each interrupts the edges that read, and the library keeps some goroutines of each until the end of
+// the process.
+const (
+	restartInterval    = time.Minute
+	maxRestartInterval = 15 * time.Minute
+)
+
+// probeSize is how many bytes the engine must be able to write before it restarts its streams.
+const probeSize = 1 << 20
+
+// revive restarts JetStream if a disk error has stopped it, or if a stream takes no messages because of a write
+// error. The server stops JetStream for some errors only; after the others, such as a full disk of a single
+// server, each stream rejects all messages until it is opened again.
 func (e *Engine) revive() {
-	if e.server.JetStreamEnabled() || !e.server.Running() || prepareDir(e.config.Dir) != nil {
+	e.reviving.Lock()
+	defer e.reviving.Unlock()
+	enabled, problem := e.server.JetStreamEnabled(), e.log.writeError()
+	now := e.config.Now()
+	switch {
+	case enabled && problem == "":
+		if now.Sub(e.restarted) > 2*e.pause {
+			e.pause = 0 // the last restart helped
+		}
+		return
+	case !e.server.Running(), now.Sub(e.restarted) < e.pause:
+		return
+	case probe(e.config.Dir, probeSize) != nil:
 		return
 	}
+	e.restarted, e.pause = now, min(max(2*e.pause, restartInterval), maxRestartInterval)
+	if enabled {
+		if err := e.server.ShutdownJetStream(); err != nil {
+			e.config.Log.Warn("cannot stop the streams of the engine", "error", err)
+			return
+		}
+	}
+	e.log.forgetWriteError()
 	err := e.server.EnableJetStream(&server.JetStreamConfig{StoreDir: e.config.streams(), MaxStore: e.config.MaxDisk,
-		MaxMemory: e.config.MaxMemory})
+		MaxMemory: e.config.MaxMemory, SyncInterval: syncInterval})
 	if err != nil {
 		e.config.Log.Warn("cannot restart the streams of the engine", "error", err)
 		return
 	}
-	e.config.Log.Info("streams of the engine restarted")
+	e.config.Log.Info("streams of the engine restarted", "because", problem)
 }

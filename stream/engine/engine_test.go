@@ -20,7 +20,7 @@ import (
 	"rcpt-milter/internal/files"
 )
 
-// freePort returns an address on loopback that no process listens on.
+// freePort returns a loopback address with a port that is not in use.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -47,7 +47,7 @@ func start(t *testing.T, c Config) *Engine {
 	return e
 }
 
-// enrol adds a member, and returns its file.
+// enrol adds a member and returns its enrolment file.
 func enrol(t *testing.T, e *Engine, name string, role Role, directories ...string) string {
 	t.Helper()
 	data, err := e.Add(t.Context(), name, role, directories)
@@ -61,7 +61,7 @@ func enrol(t *testing.T, e *Engine, name string, role Role, directories ...strin
 	return path
 }
 
-// dial connects with the file of a member, as credentials and as CA file.
+// dial connects with an enrolment file, which it uses as credentials and as CA file.
 func dial(t *testing.T, e *Engine, file string, more ...nats.Option) (*nats.Conn, error) {
 	t.Helper()
 	key, err := nats.NkeyOptionFromSeed(file)
@@ -76,7 +76,7 @@ func dial(t *testing.T, e *Engine, file string, more ...nats.Option) (*nats.Conn
 	return nc, err
 }
 
-// trusting verifies with the certificates of a file.
+// trusting verifies the server with the certificates in a file.
 func trusting(t *testing.T, file string) nats.Option {
 	t.Helper()
 	all, err := files.Certificates(file)
@@ -90,7 +90,7 @@ func trusting(t *testing.T, file string) nats.Option {
 	return nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12})
 }
 
-// daemonJS returns JetStream of this process.
+// daemonJS returns a JetStream connection within this process.
 func daemonJS(t *testing.T, e *Engine) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
 	nc, err := nats.Connect("", nats.InProcessServer(e))
@@ -105,7 +105,7 @@ func daemonJS(t *testing.T, e *Engine) (*nats.Conn, jetstream.JetStream) {
 	return nc, js
 }
 
-// TestEdgeIsConfined: the server rejects all that an edge may not do, and what it may do works.
+// TestEdgeIsConfined checks that the server rejects everything an edge may not do, and permits the rest.
 func TestEdgeIsConfined(t *testing.T) {
 	e := start(t, testConfig(t, t.TempDir()))
 	_, js := daemonJS(t, e)
@@ -179,7 +179,7 @@ func TestEdgeIsConfined(t *testing.T) {
 			} else if err := nc.Publish(c.subject, nil); err != nil {
 				t.Fatal(err)
 			}
-			if err := nc.FlushTimeout(10 * time.Second); err != nil { // errors come before the PONG
+			if err := nc.FlushTimeout(10 * time.Second); err != nil { // errors arrive before the PONG
 				t.Fatal(err)
 			}
 			var got error
@@ -194,7 +194,7 @@ func TestEdgeIsConfined(t *testing.T) {
 	}
 }
 
-// TestCredentials: connections without the key of a member are refused.
+// TestCredentials checks that connections without the key of a member are rejected.
 func TestCredentials(t *testing.T) {
 	e := start(t, testConfig(t, t.TempDir()))
 	file := enrol(t, e, "mx1", Edge, "corp")
@@ -204,7 +204,7 @@ func TestCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	public := func(o *nats.Options) error { // a member's public key, signed with another
+	public := func(o *nats.Options) error { // the public key of a member, with a signature by another key
 		o.Nkey = e.Members()[0].Key
 		return nil
 	}
@@ -241,8 +241,8 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// TestRemoved: a removed member is disconnected at once and cannot come back; so is one with new
-// credentials.
+// TestRemoved checks that a removed member is disconnected at once and cannot reconnect. The same holds for old
+// credentials after new ones were issued.
 func TestRemoved(t *testing.T) {
 	e := start(t, testConfig(t, t.TempDir()))
 	for _, c := range []struct {
@@ -284,7 +284,7 @@ func TestRemoved(t *testing.T) {
 	}
 }
 
-// TestRestart: members, authority and streams survive a restart.
+// TestRestart checks that members, authority and streams survive a restart.
 func TestRestart(t *testing.T) {
 	c := testConfig(t, t.TempDir())
 	e, err := Start(t.Context(), c)
@@ -309,7 +309,7 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// TestBadDir: a directory that cannot be used gives a clear error.
+// TestBadDir checks the errors for a directory that cannot be used.
 func TestBadDir(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -365,7 +365,7 @@ func put(t *testing.T, path, content string) {
 	}
 }
 
-// TestFullDisk: an engine at its limit rejects the write with an error, and keeps what it has.
+// TestFullDisk checks that an engine at its disk limit rejects a write with an error and keeps its data.
 func TestFullDisk(t *testing.T) {
 	c := testConfig(t, t.TempDir())
 	c.MaxDisk = 1 << 20
@@ -388,7 +388,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestCertificates: the certificate of the server is renewed before it expires, and the expiry of others is reported.
+// TestCertificates checks that the server certificate is renewed before it expires, and that the expiry of
+// others is reported.
 func TestCertificates(t *testing.T) {
 	now := time.Now()
 	c := testConfig(t, t.TempDir())
@@ -412,7 +413,7 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// waitFor polls a condition of other nodes, which report nothing.
+// waitFor polls a condition on other nodes, which send no notification.
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -426,8 +427,8 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// TestCluster: an edge that one node enrols may connect to all nodes; a node that was down learns of
-// changes; a node without a certificate of the authority does not join.
+// TestCluster checks that an edge enrolled at one node can connect to all nodes, that a node which was down
+// learns of changes, and that a node without a certificate of the authority cannot join.
 func TestCluster(t *testing.T) {
 	routes := []string{"tls://" + freePort(t), "tls://" + freePort(t), "tls://" + freePort(t)}
 	var configs []Config

@@ -13,26 +13,26 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// nameSyntax is the syntax of names of members, which are tokens of NATS subjects. directorySyntax is
-// that of names of directories.
+// nameSyntax is the syntax of the names of members, which become tokens of NATS subjects. directorySyntax is
+// that of the names of directories.
 var (
 	nameSyntax      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 	directorySyntax = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 )
 
-// checkName returns an error if a text is no name of a member.
+// checkName returns an error unless text is a valid name of a member.
 func checkName(name string) error {
 	if !nameSyntax.MatchString(name) {
-		return fmt.Errorf("%q is not a name of letters, digits, dashes and underscores, 63 at most; use one such as mx1",
+		return fmt.Errorf("%q is not a valid name; use letters, digits, dashes and underscores, 63 at most, such as mx1",
 			name)
 	}
 	return nil
 }
 
-// checkDirectories returns an error unless all texts are names of directories.
+// checkDirectories returns an error unless all texts are valid names of directories.
 func checkDirectories(directories []string) error {
 	if len(directories) == 0 {
-		return errors.New("this daemon has no directory, so those of the host are not known; name them with --directory")
+		return errors.New("this daemon has no directory to use as default; name those of the host with --directory")
 	}
 	for _, name := range directories {
 		if !directorySyntax.MatchString(name) {
@@ -42,7 +42,7 @@ func checkDirectories(directories []string) error {
 	return nil
 }
 
-// checkURLs returns an error unless all texts are URLs of an engine, which has TLS always.
+// checkURLs returns an error unless all texts are URLs of engines. An engine always uses TLS.
 func checkURLs(urls []string) error {
 	for _, text := range urls {
 		u, err := url.Parse(text)
@@ -56,24 +56,24 @@ func checkURLs(urls []string) error {
 	return nil
 }
 
-// Enrolment is the content of the file that a hub or an edge needs.
+// Enrolment is the content of an enrolment file, which a hub or an edge needs to connect.
 type Enrolment struct {
 	Name        string
 	Role        Role
 	URLs        []string
 	Directories []string
-	Seed        string // of the nkey; secret
+	Seed        string // seed of the nkey; secret
 	CA          []byte // PEM
 }
 
-// Add enrols a hub or an edge, or gives an enrolled one new credentials and rights. It returns the
-// content of the file that the host needs.
+// Add enrols a hub or an edge. If it is already enrolled, Add replaces its credentials and rights. It returns
+// the enrolment file for the host.
 func (e *Engine) Add(ctx context.Context, name string, role Role, directories []string) ([]byte, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
 	if role != Hub && role != Edge {
-		return nil, fmt.Errorf("%q is no role; use %s or %s", role, Hub, Edge)
+		return nil, fmt.Errorf("%q is not a role; use %s or %s", role, Hub, Edge)
 	}
 	if err := checkDirectories(directories); err != nil {
 		return nil, err
@@ -101,18 +101,18 @@ func (e *Engine) Add(ctx context.Context, name string, role Role, directories []
 		CA: e.authority.pem()}.File(), nil
 }
 
-// AddNode returns the content of the file that another node of the cluster needs: its certificate and
-// key, and the authority. The engine must have an authority of its own.
+// AddNode returns the file that another node of the cluster needs: its certificate and key, and the authority
+// certificate. The engine must have its own authority.
 func (e *Engine) AddNode(name string) ([]byte, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	if e.authority.key == nil {
+	if ca, _ := e.authority.signer(); ca == nil {
 		return nil, errors.New("this engine has no authority of its own; issue the certificate of the node as you issued " +
 			"that of this one, or run the command at the node that has the authority")
 	}
 	if e.config.Cluster == nil {
-		return nil, errors.New("this engine is no node of a cluster; set nats.cluster first")
+		return nil, errors.New("this engine is not a node of a cluster; set nats.cluster first")
 	}
 	cert, key, err := e.authority.issue(name)
 	if err != nil {
@@ -122,23 +122,24 @@ func (e *Engine) AddNode(name string) ([]byte, error) {
 	return slices.Concat([]byte(head), cert, key, e.authority.pem()), nil
 }
 
-// Members returns the enrolled hubs and edges by name.
+// Members returns the enrolled hubs and edges, sorted by name.
 func (e *Engine) Members() []Member { return e.members.list() }
 
-// Remove revokes the credentials of a member and disconnects it. It returns ErrUnknown if there is
-// no such member.
+// Remove revokes the credentials of a member and disconnects it. It returns ErrUnknown if there is no such
+// member.
 func (e *Engine) Remove(ctx context.Context, name string) error {
 	if err := e.withdraw(ctx, name); err != nil {
 		return err
 	}
-	// In a cluster, this node may have learned of the change from the bucket already.
+	// In a cluster, the bucket may already have notified this node of the change.
 	if err := e.members.remove(name); !errors.Is(err, ErrUnknown) {
 		return err
 	}
 	return nil
 }
 
-// File returns the content of the file. It is credentials, a CA file and a description in one.
+// File returns the enrolment file. The file serves as NATS credentials, as a CA file and as a description of
+// the member.
 func (n Enrolment) File() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# rcpt-milter enrolment. Keep this file secret: it lets its holder connect to the engine.\n"+
@@ -149,16 +150,16 @@ func (n Enrolment) File() []byte {
 	return b.Bytes()
 }
 
-// maxEnrolment limits the size of a file, in bytes.
+// maxEnrolment limits the size of an enrolment file, in bytes.
 const maxEnrolment = 1 << 20
 
-// ParseEnrolment reads the content of a file.
+// ParseEnrolment parses an enrolment file.
 func ParseEnrolment(data []byte) (Enrolment, error) {
 	if len(data) > maxEnrolment {
 		return Enrolment{}, errors.New("is larger than an enrolment file; use the file of \"rcpt-milter edge add\"")
 	}
 	n := Enrolment{CA: certificates(data)}
-	credentials := false // lines of a certificate may look like a seed
+	credentials := false // ignore certificates, whose lines may look like a seed
 	for line := range strings.Lines(string(data)) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "-----") {
@@ -184,7 +185,7 @@ func ParseEnrolment(data []byte) (Enrolment, error) {
 	return n, n.check()
 }
 
-// check requires everything that a host needs.
+// check returns an error if something that a host needs is missing.
 func (n Enrolment) check() error {
 	_, err := nkeys.FromSeed([]byte(n.Seed))
 	switch {

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// enrolment returns the content of a file with an authority whose encoding is the given line.
+// enrolment returns an enrolment whose authority certificate is encoded as the given line.
 func enrolment(t testing.TB, line string) Enrolment {
 	t.Helper()
 	pair, err := nkeys.FromRawSeed(nkeys.PrefixByteUser, make([]byte, 32))
@@ -28,8 +28,8 @@ func enrolment(t testing.TB, line string) Enrolment {
 		Directories: []string{"corp", "lab.example"}, Seed: string(seed), CA: encodeCertificate(der)}
 }
 
-// TestParseEnrolment: what File writes is what ParseEnrolment reads, also if a line of the certificate looks
-// like a seed, and after a change of line ends.
+// TestParseEnrolment checks that ParseEnrolment reads what File writes, even if a line of the certificate looks
+// like a seed, and after a change of line endings.
 func TestParseEnrolment(t *testing.T) {
 	for name, line := range map[string]string{"plain": "MIIB", "like a seed": "SUAA", "like a comment": "IyMj"} {
 		t.Run(name, func(t *testing.T) {

@@ -10,32 +10,34 @@ import (
 	"rcpt-milter/internal/safely"
 )
 
-// Limits that keep one member, or a stranger, from using up what the others need. The file descriptors are
-// those of the daemon, which also serves Postfix.
+// MaxConnections is the greatest limit of the connections of all members together, and of hosts that are not members.
+// The engine shares its file descriptors with the daemon, which also serves Postfix.
+const MaxConnections = 10_000
+
+// Limits that keep one member, or a host that is not a member, from starving the others.
 const (
-	maxConnections       = 10_000 // of all members together, and of hosts that are no member
-	maxMemberConnections = 8      // of one member at a node; beyond it the oldest one ends
-	maxSubscriptions     = 1000   // of one connection
+	maxMemberConnections = 8    // of one member at one node; a further connection ends the oldest
+	maxSubscriptions     = 1000 // per connection
 )
 
-// What an edge may send to a node in floodInterval. Reading a million objects, reports and questions take
-// far less. An edge that sends more has to wait for floodBan before it may connect again.
+// Limits of what an edge may send to one node within floodInterval. Reading a million objects, reports and
+// queries need far less. An edge that exceeds a limit is banned for floodBan.
 const (
 	floodInterval = 2 * time.Second
 	floodMessages = 10_000
 	floodBytes    = 16 << 20
-	floodOpened   = 50 // connections
+	floodOpened   = 50 // new connections
 	floodBan      = time.Minute
 )
 
-// usage is what a member sent since the last look.
+// usage is what a member has sent since the last check.
 type usage struct{ messages, bytes, opened int64 }
 
 func (u usage) isFlood() bool {
 	return u.messages > floodMessages || u.bytes > floodBytes || u.opened > floodOpened
 }
 
-// limit looks for edges that flood this node until ctx ends.
+// limit checks for floods until ctx ends.
 func (e *Engine) limit(ctx context.Context) {
 	ticker := time.NewTicker(floodInterval)
 	defer ticker.Stop()
@@ -45,16 +47,16 @@ func (e *Engine) limit(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		_ = safely.Do(e.config.Log, "limits of the engine", func() error { // it logs the error
+		_ = safely.Do(e.config.Log, "limits of the engine", func() error { // Do logs the error
 			e.endFloods()
 			return nil
 		})
 	}
 }
 
-// endFloods disconnects edges that sent too much since the last call.
+// endFloods disconnects and bans the edges that have sent too much since the last call.
 func (e *Engine) endFloods() {
-	all, err := e.server.Connz(&server.ConnzOptions{Limit: maxConnections})
+	all, err := e.server.Connz(&server.ConnzOptions{Limit: MaxConnections})
 	if err != nil {
 		e.config.Log.Debug("cannot list the connections of the engine", "error", err)
 		return
@@ -65,7 +67,7 @@ func (e *Engine) endFloods() {
 	}
 }
 
-// floods bans the edges that sent too much since the last call, and returns their names.
+// floods bans the edges that have sent too much since the last call, and returns their names.
 func (m *members) floods(conns []*server.ConnInfo, now time.Time) (names []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -87,7 +89,7 @@ func (m *members) floods(conns []*server.ConnInfo, now time.Time) (names []strin
 		m.conns[info.Cid] = c
 	}
 	for name, u := range sent {
-		if u.isFlood() && m.all[name].Role == Edge { // a hub may publish a million objects
+		if u.isFlood() && m.all[name].Role == Edge { // hubs are exempt: they may publish a million objects
 			m.banned[name] = now.Add(floodBan)
 			names = append(names, name)
 		}
@@ -96,7 +98,7 @@ func (m *members) floods(conns []*server.ConnInfo, now time.Time) (names []strin
 	return names
 }
 
-// bans returns the names of the edges that may not connect because they flooded this node.
+// bans returns the names of the edges that this node bans at the moment.
 func (m *members) bans(now time.Time) (names []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -111,13 +113,13 @@ func (m *members) bans(now time.Time) (names []string) {
 	return names
 }
 
-// oldest returns the connections of a member beyond maxMemberConnections. The caller holds the lock.
+// oldest returns the IDs of the connections of a member beyond maxMemberConnections. The caller holds the lock.
 func (m *members) oldest(name string) (ids []uint64) {
 	for id, c := range m.conns {
 		if c.name == name {
 			ids = append(ids, id)
 		}
 	}
-	slices.Sort(ids) // the server counts up
+	slices.Sort(ids) // connection IDs increase with time
 	return ids[:max(0, len(ids)-maxMemberConnections)]
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// TestConnectionsOfAMember: a member has a limited number of connections. A new one ends the oldest, so
-// connections that a member has lost do not keep it out.
+// TestConnectionsOfAMember checks that the number of connections of a member is limited. A new connection ends
+// the oldest, so lost connections do not lock a member out.
 func TestConnectionsOfAMember(t *testing.T) {
 	e := start(t, testConfig(t, t.TempDir()))
 	file, other := enrol(t, e, "mx1", Edge, "corp"), enrol(t, e, "mx2", Edge, "corp")
@@ -41,7 +41,8 @@ func TestConnectionsOfAMember(t *testing.T) {
 	}
 }
 
-// TestFlooding: an edge that sends far too much is disconnected and kept out for some time. A hub is not.
+// TestFlooding checks that an edge that sends far too much is disconnected and banned for some time, and that a
+// hub is not.
 func TestFlooding(t *testing.T) {
 	e := start(t, testConfig(t, t.TempDir()))
 	for _, c := range []struct {
@@ -60,7 +61,7 @@ func TestFlooding(t *testing.T) {
 				e.endFloods()
 				for range floodMessages + 10 {
 					if nc.Publish(c.subject, nil) != nil {
-						break // it was disconnected already
+						break // already disconnected
 					}
 				}
 				err := nc.FlushTimeout(10 * time.Second)
@@ -73,7 +74,7 @@ func TestFlooding(t *testing.T) {
 				}
 				return
 			}
-			// The engine looks by itself meanwhile, and may see the flood as two halves.
+			// The engine checks on its own schedule, so it may see the flood in two halves.
 			for out, deadline := false, time.Now().Add(time.Minute); !out; {
 				_ = flood()
 				select {
@@ -104,8 +105,8 @@ func TestFloods(t *testing.T) {
 		name   string
 		role   Role
 		opened int64
-		first  server.ConnInfo // at the first look
-		second server.ConnInfo // at the second
+		first  server.ConnInfo // at the first check
+		second server.ConnInfo // at the second check
 		want   bool
 	}{
 		{"quiet", Edge, 1, server.ConnInfo{InMsgs: 10}, server.ConnInfo{InMsgs: 20}, false},

@@ -21,10 +21,10 @@ import (
 	"rcpt-milter/stream"
 )
 
-// Role is what a member may do.
+// Role determines what a member may do.
 type Role = stream.Role
 
-// The roles.
+// The roles of members.
 const (
 	Hub  = stream.HubRole
 	Edge = stream.EdgeRole
@@ -38,17 +38,31 @@ type Member struct {
 	Key         string    `json:"key"`         // public nkey
 	Added       time.Time `json:"added"`
 
-	Connected bool      `json:"-"` // at this node
-	Since     time.Time `json:"-"` // of the connection; zero without
-	Remote    string    `json:"-"` // address of the connection; empty without
+	Connected bool      `json:"-"` // connected to this node
+	Since     time.Time `json:"-"` // time of the connection; zero if not connected
+	Remote    string    `json:"-"` // address of the client; empty if not connected
 }
 
-// same reports whether two members have the same rights.
+// check returns an error unless the member is the one of a name, and Add could have enrolled it. Its
+// texts become a part of subjects that it may use.
+func (m Member) check(name string) error {
+	switch {
+	case m.Name != name:
+		return fmt.Errorf("%.100q is stored as %.100q", m.Name, name)
+	case m.Role != Hub && m.Role != Edge:
+		return fmt.Errorf("%s has the unknown role %.100q", name, m.Role)
+	case !nkeys.IsValidPublicUserKey(m.Key):
+		return fmt.Errorf("%s has no valid key", name)
+	}
+	return errors.Join(checkName(name), checkDirectories(m.Directories))
+}
+
+// same reports whether two members have the same key and rights.
 func (m Member) same(o Member) bool {
 	return m.Name == o.Name && m.Role == o.Role && m.Key == o.Key && slices.Equal(m.Directories, o.Directories)
 }
 
-// members are the enrolled hosts. It implements server.Authentication.
+// members is the list of enrolled hosts. It implements server.Authentication.
 type members struct {
 	path       string
 	disconnect func(id uint64) error
@@ -59,18 +73,18 @@ type members struct {
 	mu     sync.Mutex // guards the fields below
 	all    map[string]Member
 	conns  map[uint64]conn
-	opened map[string]int64     // connections since the last look at floods, by name
-	banned map[string]time.Time // until when an edge may not connect after a flood, by name
+	opened map[string]int64     // new connections since the last flood check, by name
+	banned map[string]time.Time // end of the ban after a flood, by name
 }
 
 // conn is an authenticated connection.
 type conn struct {
 	name, remote    string
 	since           time.Time
-	messages, bytes int64 // received from it, at the last look at floods
+	messages, bytes int64 // received at the last flood check
 }
 
-// membersFile is the name of the file in the directory of the engine.
+// membersFile is the name of the list in the directory of the engine.
 const membersFile = "members.json"
 
 func openMembers(dir string, now func() time.Time) (*members, error) {
@@ -95,19 +109,19 @@ func openMembers(dir string, now func() time.Time) (*members, error) {
 	return m, nil
 }
 
-// Check implements server.Authentication. It accepts connections of this process, and members that
-// prove that they have their key.
+// Check implements server.Authentication. It accepts connections within this process, and members that prove
+// possession of their key.
 func (m *members) Check(c server.ClientAuthentication) bool {
 	if c.Kind() != server.CLIENT {
 		return false
 	}
 	remote := c.RemoteAddress()
-	if remote != nil && remote.Network() == "pipe" { // net.Pipe: no other process has one
+	if remote != nil && remote.Network() == "pipe" { // net.Pipe exists only within this process
 		c.RegisterUser(&server.User{Username: "this daemon"})
 		return true
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock() // until the user is registered: a removal comes before or after, not between
+	defer m.mu.Unlock() // held until the user is registered, so a removal comes either before or after
 	member, ok := m.byKey(c.GetOpts().Nkey)
 	if !ok || !proves(member.Key, c.GetNonce(), c.GetOpts().Sig) {
 		return false
@@ -128,12 +142,13 @@ func (m *members) Check(c server.ClientAuthentication) bool {
 	}
 	m.conns[c.GetID()] = conn{name: member.Name, remote: at, since: time.Now()}
 	for _, id := range m.oldest(member.Name) {
-		go func() { _ = m.disconnect(id) }() // the error means that it is gone
+		go func() { _ = m.disconnect(id) }() // an error means that the connection is gone
 	}
 	return true
 }
 
-// orNone makes an empty list one that allows nothing; a nil list would allow everything.
+// orNone returns a list that permits nothing if subjects is empty; to the server, a nil list permits
+// everything.
 func orNone(subjects []string) []string {
 	if subjects == nil {
 		return []string{}
@@ -154,7 +169,7 @@ func (m *members) byKey(key string) (Member, bool) {
 	return Member{}, false
 }
 
-// proves reports whether a signature of the nonce was made with the private key of a public one.
+// proves reports whether the private key of this public key signed the nonce.
 func proves(key string, nonce []byte, signature string) bool {
 	decoded, err := base64.RawURLEncoding.DecodeString(signature)
 	if err != nil {
@@ -171,7 +186,7 @@ func (m *members) prune() {
 	maps.DeleteFunc(m.conns, func(id uint64, _ conn) bool { return !m.connected(id) })
 }
 
-// put enrols a member, and disconnects the one of the same name if its rights change.
+// put enrols a member. If that changes the rights of a member, put disconnects it.
 func (m *members) put(one Member) error {
 	m.mu.Lock()
 	old, had := m.all[one.Name]
@@ -222,11 +237,11 @@ func (m *members) kick(name string) {
 	}
 	m.mu.Unlock()
 	for _, id := range ids {
-		m.disconnect(id) // the error means that it is gone
+		m.disconnect(id) // an error means that the connection is gone
 	}
 }
 
-// save writes the file: aside, then in its place.
+// save writes the list to a temporary file and renames it.
 func (m *members) save() error {
 	data, err := json.MarshalIndent(m.sorted(), "", "  ")
 	if err == nil {
@@ -242,7 +257,7 @@ func (m *members) sorted() []Member {
 	return slices.SortedFunc(maps.Values(m.all), func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// list returns the members by name, with their connections.
+// list returns the members with their connections, sorted by name.
 func (m *members) list() []Member {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -258,7 +273,7 @@ func (m *members) list() []Member {
 	return all
 }
 
-// count returns the numbers of members and of connected members.
+// count returns the number of members and the number of connected members.
 func (m *members) count() (enrolled, connected int) {
 	for _, one := range m.list() {
 		if one.Connected {
@@ -269,7 +284,7 @@ func (m *members) count() (enrolled, connected int) {
 	return enrolled, connected
 }
 
-// writeFile replaces a file. After a crash, the file has the old or the new content.
+// writeFile replaces a file atomically. After a crash, the file has either the old or the new content.
 func writeFile(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path))
 	if err != nil {

@@ -12,11 +12,11 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// clusterName is the name of every cluster of engines.
+// clusterName is the cluster name that all clusters of engines use.
 const clusterName = "rcpt-milter"
 
-// Times of the server. A silent client is noticed after pingInterval times maxPings. After a crash of
-// the machine, the streams may lack the last syncInterval.
+// Intervals of the server. A silent client is detected after maxPings times pingInterval. After a crash of the
+// machine, the streams may lack the messages of the last syncInterval.
 const (
 	pingInterval = 20 * time.Second
 	maxPings     = 2
@@ -27,7 +27,15 @@ const (
 // streams returns the directory of the streams.
 func (c Config) streams() string { return filepath.Join(c.Dir, "streams") }
 
-// options returns the options of the server.
+// connections returns how many connections hubs and edges may have together.
+func (c Config) connections() int {
+	if c.MaxConnections <= 0 {
+		return MaxConnections
+	}
+	return min(c.MaxConnections, MaxConnections)
+}
+
+// options returns the options of the NATS server.
 func (e *Engine) options() (*server.Options, error) {
 	c := e.config
 	host, port, err := splitAddress(c.Listen)
@@ -40,7 +48,7 @@ func (e *Engine) options() (*server.Options, error) {
 		JetStream: true, StoreDir: c.streams(), JetStreamMaxStore: c.MaxDisk, JetStreamMaxMemory: c.MaxMemory,
 		SyncInterval: syncInterval, PingInterval: pingInterval, MaxPingsOut: maxPings,
 		CustomClientAuthentication: e.members, AlwaysEnableNonce: true,
-		TLSTimeout: tlsTimeout, MaxConn: maxConnections, MaxSubs: maxSubscriptions,
+		TLSTimeout: tlsTimeout, MaxConn: c.connections(), MaxSubs: maxSubscriptions,
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: e.authority.certificate},
 	}
 	if c.Monitor != "" {
@@ -54,7 +62,7 @@ func (e *Engine) options() (*server.Options, error) {
 	return o, nil
 }
 
-// clusterOptions adds the options of a node. Nodes verify the certificates of each other.
+// clusterOptions adds the options of a node to o. Nodes verify each other's certificates.
 func (e *Engine) clusterOptions(o *server.Options) error {
 	c := e.config.Cluster
 	host, port, err := splitAddress(c.Listen)
@@ -84,8 +92,8 @@ func (e *Engine) clusterOptions(o *server.Options) error {
 	return nil
 }
 
-// routeCheck accepts nodes whose certificate has the host of a route. A certificate of an authority
-// that issues others as well is therefore not enough.
+// routeCheck accepts nodes whose certificate has the host of a configured route. A certificate from an
+// authority that also issues others is therefore not sufficient.
 type routeCheck struct{ routes []*url.URL }
 
 // Check implements server.Authentication.

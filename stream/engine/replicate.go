@@ -13,11 +13,11 @@ import (
 	"rcpt-milter/internal/safely"
 )
 
-// bucket is the key-value bucket with the members of a cluster. Members have no right to it.
+// bucket is the key-value bucket with the members of a cluster. Members themselves cannot access it.
 const bucket = "RCPT_MEMBERS"
 
-// Times of a cluster: quorumTimeout limits a change and stepTimeout one attempt at it, changeRetry is the
-// pause between two. retryInterval is the pause after an error of reading.
+// quorumTimeout limits a change of the bucket, stepTimeout limits one attempt, and changeRetry is the pause
+// between attempts. retryInterval is the pause after a read error.
 const (
 	quorumTimeout = 15 * time.Second
 	stepTimeout   = 5 * time.Second
@@ -25,7 +25,7 @@ const (
 	retryInterval = 2 * time.Second
 )
 
-// publish stores a member for all nodes. Without a cluster it does nothing.
+// publish stores a member for all nodes. It does nothing without a cluster.
 func (e *Engine) publish(ctx context.Context, m Member) error {
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -37,7 +37,7 @@ func (e *Engine) publish(ctx context.Context, m Member) error {
 	})
 }
 
-// withdraw removes a member from all nodes. Without a cluster it does nothing.
+// withdraw removes a member from all nodes. It does nothing without a cluster.
 func (e *Engine) withdraw(ctx context.Context, name string) error {
 	if _, known := e.members.get(name); !known {
 		return fmt.Errorf("%s is %w", name, ErrUnknown)
@@ -45,8 +45,8 @@ func (e *Engine) withdraw(ctx context.Context, name string) error {
 	return e.change(ctx, func(ctx context.Context, kv jetstream.KeyValue) error { return kv.Delete(ctx, name) })
 }
 
-// change changes the bucket of a cluster. While the nodes elect a leader, nothing can be changed, so it
-// tries again until quorumTimeout.
+// change modifies the bucket of a cluster. It retries until quorumTimeout, because the bucket cannot change
+// while the nodes elect a leader.
 func (e *Engine) change(ctx context.Context, do func(context.Context, jetstream.KeyValue) error) error {
 	if e.config.Cluster == nil {
 		return nil
@@ -71,7 +71,7 @@ func (e *Engine) change(ctx context.Context, do func(context.Context, jetstream.
 	}
 }
 
-// withBucket calls do with the bucket, which it creates if it is missing.
+// withBucket calls do with the bucket. It creates the bucket if it is missing.
 func (e *Engine) withBucket(ctx context.Context, do func(context.Context, jetstream.KeyValue) error) error {
 	nc, err := nats.Connect("", nats.InProcessServer(e), nats.Name("rcpt-milter engine"), nats.NoReconnect())
 	if err != nil {
@@ -92,8 +92,8 @@ func (e *Engine) withBucket(ctx context.Context, do func(context.Context, jetstr
 	return do(ctx, kv)
 }
 
-// createBucket creates the bucket with the members of this node, which may have been a single server
-// before.
+// createBucket creates the bucket. It fills it with the members of this node, which may have been a single
+// server before.
 func (e *Engine) createBucket(ctx context.Context, js jetstream.JetStream) (jetstream.KeyValue, error) {
 	kv, err := js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
 		Bucket: bucket, Replicas: min(3, len(e.config.Cluster.Routes)), MaxValueSize: 64 << 10,
@@ -104,7 +104,7 @@ func (e *Engine) createBucket(ctx context.Context, js jetstream.JetStream) (jets
 	return kv, e.fill(ctx, kv)
 }
 
-// fill stores the members of this node that a bucket does not have.
+// fill stores the members of this node that the bucket does not have.
 func (e *Engine) fill(ctx context.Context, kv jetstream.KeyValue) error {
 	for _, m := range e.members.list() {
 		data, err := json.Marshal(m)
@@ -125,7 +125,7 @@ func (e *Engine) replicate(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		e.config.Log.Debug("members of the cluster cannot be read", "error", err)
+		e.config.Log.Debug("cannot read the members of the cluster", "error", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(retryInterval):
@@ -133,9 +133,9 @@ func (e *Engine) replicate(ctx context.Context) {
 	}
 }
 
-// follow applies the content of the bucket, then its changes. After the first content, members that
-// it does not have are removed. A bucket without any entry was just created, or was lost with the streams:
-// a removal leaves an entry. Then it gets the members of this node.
+// follow applies the content of the bucket and then its changes. After the initial content, it removes the
+// members that the bucket lacks. If the bucket has no entry at all, it was just created or was lost with the
+// streams, because even a removal leaves an entry. Then follow fills it with the members of this node.
 func (e *Engine) follow(ctx context.Context, kv jetstream.KeyValue) error {
 	watch, err := kv.WatchAll(ctx)
 	if err != nil {
@@ -151,7 +151,7 @@ func (e *Engine) follow(ctx context.Context, kv jetstream.KeyValue) error {
 			switch {
 			case !open:
 				return errors.New("the watch has ended")
-			case entry == nil: // the end of the first content
+			case entry == nil: // end of the initial content
 				if complete = true; !empty {
 					e.removeOthers(seen)
 				} else if err := e.fill(ctx, kv); err != nil {
@@ -162,16 +162,20 @@ func (e *Engine) follow(ctx context.Context, kv jetstream.KeyValue) error {
 				e.applied(e.members.remove(entry.Key()))
 			default:
 				empty, seen[entry.Key()] = false, !complete
-				e.applied(e.takeOver(entry.Value()))
+				e.applied(e.takeOver(entry.Key(), entry.Value()))
 			}
 		}
 	}
 }
 
-// takeOver enrols a member as another node stored it.
-func (e *Engine) takeOver(data []byte) error {
+// takeOver enrols a member as another node stored it under its name.
+func (e *Engine) takeOver(name string, data []byte) error {
 	var m Member
-	if err := json.Unmarshal(data, &m); err != nil {
+	err := json.Unmarshal(data, &m)
+	if err == nil {
+		err = m.check(name)
+	}
+	if err != nil {
 		return fmt.Errorf("a member of the cluster cannot be read: %w", err)
 	}
 	if old, known := e.members.get(m.Name); known && old.same(m) {
@@ -189,7 +193,7 @@ func (e *Engine) removeOthers(seen map[string]bool) {
 	}
 }
 
-// applied logs the error of a change of another node.
+// applied logs an error that occurred when a change of another node was applied.
 func (e *Engine) applied(err error) {
 	if err != nil && !errors.Is(err, ErrUnknown) {
 		e.config.Log.Warn("cannot apply a change of the members of the cluster", "error", err)

@@ -7,8 +7,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestEmptyBucket: a bucket without entries, such as one that was just created, removes no member, and
-// gets those of this node. Any other bucket removes the members that it does not have.
+// TestEmptyBucket checks that an empty bucket, such as a new one, removes no member and receives those of this
+// node. Any other bucket removes the members that it lacks.
 func TestEmptyBucket(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -13,7 +13,7 @@ const catalogPort = "3269"
 // like others. Only the port of the Global Catalog shows them, with USNs of this controller, as a
 // partial replica of that domain would.
 func (d *Directory) AddDomain(label string) GUID {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	d.domains = true
 	return d.entries[d.insert(domainRoot, d.root, label, nil)].guid

@@ -13,7 +13,7 @@ var preserved = []string{"samaccountname", "useraccountcontrol", "legacyexchange
 // isDeleted TRUE. Without the recycle bin it is a tombstone and loses most attributes; with it,
 // it keeps all.
 func (d *Directory) Delete(guid GUID) error {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	i, err := d.findLive(guid)
 	if err != nil {
@@ -52,7 +52,7 @@ func (d *Directory) stripAttributes(attrs []attr) []attr {
 // Recycle ends the time in the recycle bin: the deleted object loses its attributes, isRecycled
 // becomes TRUE, and it cannot be restored.
 func (d *Directory) Recycle(guid GUID) error {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	i, err := d.find(guid)
 	if err != nil {
@@ -72,7 +72,7 @@ func (d *Directory) Recycle(guid GUID) error {
 // Purge removes a deleted object for good, as garbage collection does after the tombstone
 // lifetime. It takes no USN, so clients do not notice.
 func (d *Directory) Purge(guid GUID) error {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	i, err := d.find(guid)
 	if err != nil {
@@ -93,7 +93,7 @@ func (d *Directory) Purge(guid GUID) error {
 // with the given DN. With the recycle bin it gets its attributes back; a tombstone has none. It
 // keeps its GUID.
 func (d *Directory) Undelete(guid GUID, parentDN string) error {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	i, err := d.find(guid)
 	if err != nil {
@@ -125,7 +125,7 @@ func (d *Directory) Undelete(guid GUID, parentDN string) error {
 
 // SetRecycleBin enables or disables the recycle bin for later deletions.
 func (d *Directory) SetRecycleBin(on bool) {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	d.recycleBin = on
 }

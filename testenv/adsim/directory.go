@@ -50,7 +50,8 @@ type DirectoryConfig struct {
 type Directory struct {
 	config DirectoryConfig
 
-	mu          sync.RWMutex // guards the fields below
+	mu          sync.RWMutex // guards the fields below; see lock
+	version     uint64       // counts the calls of lock
 	entries     []entry
 	byGUID      map[GUID]int32
 	byName      map[childKey]int32
@@ -250,4 +251,10 @@ func (d *Directory) HighestUSN() uint64 {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.usn
+}
+
+// lock takes the directory for a change.
+func (d *Directory) lock() {
+	d.mu.Lock()
+	d.version++
 }

@@ -17,7 +17,8 @@ type Faults struct {
 	Silent bool // no request gets an answer, on open connections too
 
 	// rootDSE
-	HideRootDSE []string // attributes missing from rootDSE
+	HideRootDSE    []string // attributes missing from rootDSE
+	Unsynchronized bool     // the controller says that it has not replicated since its start
 
 	// Searches
 	SilentSearch      bool             // searches get no answer
@@ -36,6 +37,7 @@ type Faults struct {
 	DropNotifications bool             // changes are not reported
 	Tamper            func(Raw) []byte // replaces an encoded entry before it is sent; nil omits it
 	Repeat            int              // every entry is sent this number of times more
+	Endless           bool             // a paged search that found entries begins again after its last page
 }
 
 // Raw is an entry before it is sent: its DN and the encoded LDAP message.

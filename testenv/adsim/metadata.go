@@ -56,7 +56,7 @@ func (e *entry) metaData() []string {
 // SetOriginTimes selects whenChanged of Samba (true) or Windows for later replication: see
 // [DirectoryConfig].
 func (d *Directory) SetOriginTimes(on bool) {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	d.config.OriginTimes = on
 }

@@ -22,7 +22,7 @@ type watcher struct {
 
 // watch starts to collect the writes under a base.
 func (d *Directory) watch(base int32) *watcher {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	w := &watcher{base: base, wake: make(chan struct{}, 1)}
 	d.watchers = append(d.watchers, w)
@@ -30,7 +30,7 @@ func (d *Directory) watch(base int32) *watcher {
 }
 
 func (d *Directory) unwatch(w *watcher) {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	d.watchers = slices.DeleteFunc(d.watchers, func(o *watcher) bool { return o == w })
 }
@@ -51,7 +51,7 @@ func (d *Directory) notifyWatchers(i int32) {
 
 // takePending returns the writes since the last call as entries of the search.
 func (d *Directory) takePending(w *watcher, req *request, maxRange int) ([]encodedEntry, error) {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	pending := w.pending
 	w.pending = nil

@@ -55,12 +55,26 @@ func (d *Directory) export(i int32) Entry {
 
 // Entries returns all objects of the domain's naming context in the order of their creation,
 // including deleted ones. The directory must not be written to during the iteration.
-func (d *Directory) Entries() iter.Seq[Entry] {
+func (d *Directory) Entries() iter.Seq[Entry] { return d.exported(true) }
+
+// Live returns the objects of Entries without the deleted ones.
+func (d *Directory) Live() iter.Seq[Entry] { return d.exported(false) }
+
+// Version returns a number that differs whenever the directory may have changed, also by a restored
+// snapshot.
+func (d *Directory) Version() uint64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.version
+}
+
+func (d *Directory) exported(deleted bool) iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
 		d.mu.RLock()
 		defer d.mu.RUnlock()
 		for i := range int32(len(d.entries)) {
-			if !d.entries[i].purged && d.within(i, d.root) && !yield(d.export(i)) {
+			e := &d.entries[i]
+			if !e.purged && (deleted || !e.deleted) && d.within(i, d.root) && !yield(d.export(i)) {
 				return
 			}
 		}
@@ -73,8 +87,8 @@ func (d *Directory) Entries() iter.Seq[Entry] {
 // only objects at or below one of these DNs count.
 func (d *Directory) Owners(bases ...string) map[string][]GUID {
 	owners := map[string][]GUID{}
-	for e := range d.Entries() {
-		if !e.Deleted && e.Kind.receivesMail() && under(e.DN, bases) {
+	for e := range d.Live() {
+		if e.Kind.receivesMail() && under(e.DN, bases) {
 			for _, address := range e.Addresses() {
 				owners[address] = append(owners[address], e.GUID)
 			}

@@ -137,7 +137,10 @@ func (s *Server) rootDSE(req *request) []byte {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	root, config := d.entries[d.root].name, d.entries[d.configRoot].name
-	hidden := s.currentFaults().HideRootDSE
+	faults, synchronized := s.currentFaults(), "TRUE"
+	if faults.Unsynchronized {
+		synchronized = "FALSE"
+	}
 	var attrs [][]byte
 	for _, a := range []attr{
 		{name: "currentTime", values: []string{generalizedTime(d.config.Clock())}},
@@ -153,11 +156,11 @@ func (s *Server) rootDSE(req *request) []byte {
 		{name: "supportedExtension", values: []string{oidStartTLS, oidWhoAmI}},
 		{name: "supportedLDAPVersion", values: []string{"3", "2"}},
 		{name: "isGlobalCatalogReady", values: []string{"TRUE"}},
-		{name: "isSynchronized", values: []string{"TRUE"}},
+		{name: "isSynchronized", values: []string{synchronized}},
 	} {
 		wants := req.selection.all || slices.ContainsFunc(req.selection.list,
 			func(w wanted) bool { return w.key == foldName(a.name) })
-		if wants && !slices.Contains(hidden, a.name) {
+		if wants && !slices.Contains(faults.HideRootDSE, a.name) {
 			attrs = append(attrs, attribute(a.name, a.values))
 		}
 	}

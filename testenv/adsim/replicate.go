@@ -77,7 +77,7 @@ func (d *Directory) byUSN() []int32 {
 func (d *Directory) ReplicateFrom(partner *Directory, limit int) int {
 	copied := &Directory{config: partner.config, root: partner.root}
 	copied.Restore(partner.Snapshot())
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	in := replication{d: d, from: copied, done: map[int32]bool{}}
 	for _, i := range copied.byUSN() {

@@ -216,6 +216,9 @@ func (c *session) sendPage(id int64, req *request, found page, faults Faults) er
 
 // searchDone encodes the end of a page, and stores the cookie it returns.
 func (c *session) searchDone(id int64, req *request, found page, faults Faults) []byte {
+	if faults.Endless && req.pageSize > 0 && found.next < 0 && len(found.entries) > 0 {
+		found.next = 0
+	}
 	more := found.next >= 0
 	switch {
 	case req.pageSize == 0 && more:

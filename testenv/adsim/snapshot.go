@@ -27,7 +27,7 @@ func (d *Directory) Snapshot() *Snapshot {
 // Restore restores a snapshot: objects, USNs and invocationId are as before. That is an
 // unsupported restore of a controller; a supported one also calls [Directory.NewInvocationID].
 func (d *Directory) Restore(s *Snapshot) {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	d.entries = slices.Clone(s.entries)
 	d.byGUID = maps.Clone(s.byGUID)
@@ -51,14 +51,14 @@ func (d *Directory) NewInvocationID() GUID {
 
 // SetInvocationID sets the identity of the database.
 func (d *Directory) SetInvocationID(guid GUID) {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	d.invocation = guid
 }
 
 // SetHighestUSN sets highestCommittedUSN, also to a lower value; objects keep their USNs.
 func (d *Directory) SetHighestUSN(usn uint64) {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	d.usn = usn
 }
@@ -66,7 +66,7 @@ func (d *Directory) SetHighestUSN(usn uint64) {
 // Hide makes attributes unreadable for every client: entries lack them, and any assertion about
 // them is Undefined. It replaces the attributes hidden before.
 func (d *Directory) Hide(names ...string) {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	clear(d.hidden)
 	for _, n := range names {
@@ -77,7 +77,7 @@ func (d *Directory) Hide(names ...string) {
 // HideOf denies the right to read attributes of one object; without names, it restores the right
 // to read all.
 func (d *Directory) HideOf(guid GUID, names ...string) {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	if d.hiddenOf == nil {
 		d.hiddenOf = map[GUID]map[string]bool{}
@@ -93,7 +93,7 @@ func (d *Directory) HideOf(guid GUID, names ...string) {
 // container. Searches then omit them without an error; the container is still found by its name,
 // but without any attribute.
 func (d *Directory) WithholdDeleted(withhold bool) {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	d.hideDeleted = withhold
 }

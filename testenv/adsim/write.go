@@ -14,7 +14,7 @@ func (d *Directory) Add(kind Kind, dn string, attrs Attrs) (GUID, error) {
 	if err != nil {
 		return GUID{}, err
 	}
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	parent, err := d.lookupDN(parentDN)
 	if err != nil {
@@ -63,7 +63,7 @@ func RemoveValues(name string, values ...string) Change { return Change{name, va
 // Modify changes attributes of a live object under one new USN, even if nothing differs
 // afterwards. Without a change it only moves uSNChanged, as a logon does.
 func (d *Directory) Modify(guid GUID, changes ...Change) error {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	i, err := d.findLive(guid)
 	if err != nil {
@@ -142,7 +142,7 @@ func (d *Directory) Move(guid GUID, parentDN string) error {
 
 // relocate changes the parent or name of an object unless the new name is in use.
 func (d *Directory) relocate(guid GUID, change func(*entry) error) error {
-	d.mu.Lock()
+	d.lock()
 	defer d.mu.Unlock()
 	i, err := d.findLive(guid)
 	if err != nil {

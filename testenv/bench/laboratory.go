@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,6 +31,8 @@ type laboratory struct {
 	ports     map[string]int // of smtpd, by candidate
 	container string         // with Postfix and the milters in C
 	harness   *testenv.Harness
+	sambaHost string       // address of its domain controller
+	asked     atomic.Int64 // recipients that sessions of a candidate without cached probes have for themselves
 }
 
 // build builds the image and the daemon, and starts Postfix and the milters in C.
@@ -236,11 +239,16 @@ func (l *laboratory) close() (err error) {
 func tail(text string) string { return text[max(0, len(text)-2000):] }
 
 func docker(ctx context.Context, args ...string) error {
+	_, err := dockerOutput(ctx, args...)
+	return err
+}
+
+func dockerOutput(ctx context.Context, args ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, out)
+		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, out)
 	}
-	return nil
+	return string(out), nil
 }
 
 // memory returns a field of /proc/PID/status, in KiB.

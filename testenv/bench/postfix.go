@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,9 +24,29 @@ type candidate struct {
 	program string   // the process that answers; empty means smtpd itself
 	known   int      // the number of known addresses; 0 means all
 	all     bool     // it refuses nothing
+	probes  probing  // whether it asks the next host with probes
 }
 
+// probing is how a candidate with reject_unverified_recipient is measured.
+type probing int
+
+const (
+	noProbes probing = iota
+	cached           // all recipients are in the cache of probes
+	uncached         // no recipient is: each RCPT waits for a probe
+)
+
 const noCheck, lmdb, mapName = "no check", "lmdb table", "rcpt-milter, socketmap"
+
+// nextHost is the smtpd that probes ask. It stands for the mail server behind the relay, and has the lmdb table.
+const nextHost = "next host"
+
+// verified are the settings of a relay with reject_unverified_recipient. By default it answers 450 to unknown
+// recipients.
+var verified = []string{
+	"smtpd_relay_restrictions=reject_unauth_destination,reject_unverified_recipient",
+	"unverified_recipient_reject_code=550",
+}
 
 func (l *laboratory) candidates() []*candidate {
 	list := []*candidate{
@@ -39,6 +60,10 @@ func (l *laboratory) candidates() []*candidate {
 	}
 	list = append(list, &candidate{name: mapName, program: daemonProgram,
 		options: []string{"relay_recipient_maps=socketmap:unix:/bench/map.sock:recipients"}})
+	list = append(list,
+		&candidate{name: "reject_unverified_recipient, cached", known: probedUsers, probes: cached,
+			options: append([]string{"address_verify_poll_count=1"}, verified...)},
+		&candidate{name: "reject_unverified_recipient, not cached", probes: uncached, options: verified})
 	if l.samba {
 		for _, table := range []string{"ldap:/bench/ldap.cf", "proxy:ldap:/bench/ldap.cf"} {
 			kind, _, _ := strings.Cut(table, ":/")
@@ -60,6 +85,7 @@ inet_protocols = ipv4
 notify_classes =
 biff = no
 relay_domains = corp.example
+relay_transport = smtp:[127.0.0.1]:%d
 parent_domain_matches_subdomains =
 relay_recipient_maps =
 proxy_read_maps = proxy:ldap:/bench/ldap.cf
@@ -120,7 +146,9 @@ func (l *laboratory) startPostfix(ctx context.Context) error {
 	}
 	master := masterCF
 	ports := map[string]int{}
-	for _, c := range l.candidates() {
+	backend := &candidate{name: nextHost, options: []string{"relay_recipient_maps=lmdb:/bench/recipients",
+		"myhostname=next.example"}}
+	for _, c := range append(l.candidates(), backend) {
 		port, err := freePort()
 		if err != nil {
 			return err
@@ -132,13 +160,13 @@ func (l *laboratory) startPostfix(ctx context.Context) error {
 		}
 	}
 	l.ports = ports
-	files := map[string]string{"recipients": table.String(), "main.cf": mainCF, "master.cf": master}
+	files := map[string]string{"recipients": table.String(), "main.cf": fmt.Sprintf(mainCF, ports[nextHost]),
+		"master.cf": master}
 	if l.samba {
-		host, err := l.startSamba(ctx)
-		if err != nil {
+		if err := l.startSamba(ctx); err != nil {
 			return err
 		}
-		files["ldap.cf"] = fmt.Sprintf(ldapCF, host, testenv.MailAccount, testenv.MailPassword, testenv.BaseDN)
+		files["ldap.cf"] = fmt.Sprintf(ldapCF, l.sambaHost, testenv.MailAccount, testenv.MailPassword, testenv.BaseDN)
 	}
 	for name, text := range files {
 		if err := os.WriteFile(l.path(name), []byte(text), 0o644); err != nil {
@@ -179,30 +207,34 @@ func freePort() (int, error) {
 // sambaUsers is the number of recipients in Samba. A million would take it hours.
 const sambaUsers = 1000
 
-// startSamba starts the harness and adds users to its directory. It returns the address of the
-// controller in the harness's network, because the published port leads through a proxy.
-func (l *laboratory) startSamba(ctx context.Context) (host string, err error) {
+// startSamba starts the harness, adds users to its directory and sets sambaHost, because the published port leads
+// through a proxy.
+func (l *laboratory) startSamba(ctx context.Context) (err error) {
 	if l.harness, err = l.setup.Up(ctx); err != nil {
-		return "", err
+		return err
 	}
 	domain, err := l.harness.Administrator(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer domain.Close()
 	for i := range sambaUsers {
 		name := fmt.Sprintf("bench%04d", i)
 		_, err := domain.AddUser(testenv.Person{Name: name, Mail: address(i), Proxies: []string{"SMTP:" + address(i)}})
 		if err != nil {
-			return "", err
+			return err
 		}
 	}
-	return l.harness.InternalAddress(ctx, testenv.DC)
+	l.sambaHost, err = l.harness.InternalAddress(ctx, testenv.DC)
+	return err
 }
 
 // postfixRounds measures all candidates in turn: eight sessions as fast as they are answered, and
 // then one.
 func (l *laboratory) postfixRounds(ctx context.Context) error {
+	if err := l.fillProbes(ctx); err != nil {
+		return err
+	}
 	for _, sessions := range []int{8, 1} {
 		list := l.candidates()
 		rounds := make([][]measurement, len(list))
@@ -240,6 +272,53 @@ func (l *laboratory) postfixRounds(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// probedUsers is the number of recipients in the cache of probes.
+const probedUsers = 1000
+
+// fillProbes asks for all recipients of the candidate with cached probes until it can tell about each.
+func (l *laboratory) fillProbes(ctx context.Context) error {
+	list := l.candidates()
+	c := list[slices.IndexFunc(list, func(c *candidate) bool { return c.probes == cached })]
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	return testenv.Await(ctx, time.Second, func(ctx context.Context) (bool, error) {
+		conn, err := l.openSMTP(ctx, c)
+		if err != nil {
+			return false, err
+		}
+		defer conn.Close()
+		if reply, err := conn.Do("MAIL FROM:<sender@elsewhere.example>"); err != nil || reply.Code() != 250 {
+			return false, fmt.Errorf("MAIL: %s: %w", reply, err)
+		}
+		waiting := 0
+		for at := range probedUsers { // as many as recipient has for this number
+			to, _ := recipient(at, c.known)
+			reply, err := conn.Do("RCPT TO:<" + to + ">")
+			if err != nil {
+				return false, err
+			}
+			if reply.Code() == 450 {
+				waiting++
+			}
+		}
+		return waiting == 0, nil
+	})
+}
+
+// unasked is how many recipients a session may ask for that no other session asks for. One takes 3 seconds.
+const unasked = 20
+
+// recipientOf returns the recipient number i of a candidate's load, and whether it is known.
+func (l *laboratory) recipientOf(c *candidate, i int) (string, bool) {
+	switch {
+	case c.probes != uncached:
+		return recipient(i, cmp.Or(c.known, l.addresses))
+	case i%2 == 0:
+		return address(probedUsers + i), true
+	}
+	return unknown(probedUsers + i), false
 }
 
 // measurement is one candidate in one round. Times are microseconds.
@@ -305,22 +384,32 @@ func (l *laboratory) smtpLoad(ctx context.Context, c *candidate, sessions int) (
 	return all, nil
 }
 
-// smtpSession is one client until the end of the round. It checks each answer.
-func (l *laboratory) smtpSession(ctx, round context.Context, c *candidate, session int) ([]time.Duration, error) {
-	known := c.known
-	if known == 0 {
-		known = l.addresses
-	}
+// openSMTP opens a session with the smtpd of a candidate.
+func (l *laboratory) openSMTP(ctx context.Context, c *candidate) (*testenv.Session, error) {
 	conn, err := testenv.DialSMTP(ctx, "127.0.0.1:"+strconv.Itoa(l.ports[c.name]))
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
 	if err := conn.Open(""); err != nil {
+		conn.Close()
 		return nil, err
 	}
+	return conn, nil
+}
+
+// smtpSession is one client until the end of the round. It checks each answer.
+func (l *laboratory) smtpSession(ctx, round context.Context, c *candidate, session int) ([]time.Duration, error) {
+	conn, err := l.openSMTP(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
 	var latencies []time.Duration
-	for at := session * 7919; round.Err() == nil; at++ {
+	at := session * 7919
+	if c.probes == uncached {
+		at = int(l.asked.Add(unasked))
+	}
+	for ; round.Err() == nil; at++ {
 		if len(latencies)%recipientsPerMail == 0 {
 			for _, line := range []string{"RSET", "MAIL FROM:<sender@elsewhere.example>"} {
 				if reply, err := conn.Do(line); err != nil || reply.Code() != 250 {
@@ -328,7 +417,7 @@ func (l *laboratory) smtpSession(ctx, round context.Context, c *candidate, sessi
 				}
 			}
 		}
-		to, isKnown := recipient(at, known)
+		to, isKnown := l.recipientOf(c, at)
 		began := time.Now()
 		reply, err := conn.Do("RCPT TO:<" + to + ">")
 		if err != nil {
@@ -339,7 +428,7 @@ func (l *laboratory) smtpSession(ctx, round context.Context, c *candidate, sessi
 		if !isKnown && !c.all {
 			want = 550
 		}
-		if reply.Code() != want {
+		if reply.Code() != want && !(c.probes == uncached && reply.Code() == 450) { // the probe takes longer than the RCPT
 			return nil, fmt.Errorf("wrong answer to %s: %s", to, reply)
 		}
 	}

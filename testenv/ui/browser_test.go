@@ -138,6 +138,21 @@ func (b *browser) wantTexts(texts ...string) {
 	}
 }
 
+// wantReadableDomains checks that the table of domains scrolls in its own frame, also by keyboard, and that
+// its numbers leave room for the names.
+func (b *browser) wantReadableDomains(device size) {
+	b.t.Helper()
+	var table struct{ Name, Tab, Wider int }
+	b.run(chromedp.Evaluate(`(() => {
+		const table = document.querySelector("table.domains"), frame = table.parentElement;
+		return {Name: Math.round(table.querySelector("tbody th").clientWidth), Tab: frame.tabIndex,
+			Wider: Math.round(frame.getBoundingClientRect().right - window.innerWidth)};
+	})()`, &table))
+	if table.Name < 120 || table.Tab != 0 || table.Wider > 0 {
+		b.t.Errorf("%s: the table of domains: %+v", device.name, table)
+	}
+}
+
 // save writes a picture of the whole page if a directory for it is configured.
 func (b *browser) save(name string) {
 	dir := os.Getenv(envScreenshots)
@@ -200,7 +215,8 @@ func TestPage(t *testing.T) {
 		t.Errorf("the chart has %d bars, want one each for accepted, report only and refused", bars)
 	}
 	b.wantTexts("rcpt-milter fresh", "Directory corp fresh", "dc1.corp.example", "corp.example\t20\t0",
-		"report.example\t0\t20", "Nothing can be changed from here")
+		"report.example\t0\t20", "corp.example\tenforce\t2\t20\t20\t0\t0\nreport.example\treport\t0\t0\t0\t20\t0",
+		"Nothing can be changed from here")
 	for address, want := range map[string]string{
 		"Jane@corp.example":                        "accepted",
 		"nobody@corp.example":                      "refused",
@@ -240,14 +256,14 @@ func TestTroubledPage(t *testing.T) {
 		report: control.Report{Refused: 130, Domains: names, Networks: names},
 	}
 	history := &web.History{}
-	decisions := map[string]int64{"known": 900, "unknown": 60}
-	history.Observe(now.Add(-5*time.Hour), decisions, map[string]int64{"unknown": 20})
+	history.Observe(now.Add(-5*time.Hour), control.Judged{Accepted: 900, Refused: 40, ReportOnly: 20})
 	config := web.Config{On: func() bool { return true }, Hosts: func() []string { return nil },
 		Now: func() time.Time { return now }}
 	page := httptest.NewServer(web.New(config, daemon, history, nil))
 	defer page.Close()
 	for _, device := range sizes {
 		b.open(page.URL, device)
+		b.wantReadableDomains(device)
 		b.save("troubled-" + device.name)
 	}
 	b.wantTexts(
@@ -260,7 +276,8 @@ func TestTroubledPage(t *testing.T) {
 		"A restart is needed for the new values of listen, store.",
 		"3 found, 1\u202f200 not found, 40 from memory, 7 over the budget, 2 without an answer",
 		"8 client networks over it, of 4\u202f321 remembered",
-		"corp.mail.onmicrosoft.com\t–\t1", "sub.example.org\treport\t4\u202f567", "1 entry, read 60 seconds ago",
+		"corp.mail.onmicrosoft.com\t–\t1", "sub.example.org\treport\t4\u202f567",
+		"example.com\tenforce\t1\u202f230\u202f000\t98\u202f000\t400\t0\t0", "1 entry, read 60 seconds ago",
 		"25 lines do not count", `/G "svc-mail@corp.example:LCRP"`,
 		"no longer in the configuration; its addresses leave",
 		"2 values in the directories",

@@ -343,7 +343,8 @@ func (f *followers) client(name string) *stream.Client {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(made.Content))
 	client, err := stream.Connect(stream.Config{URLs: []string{"tls://" + f.m.engineAddress(0)}, Name: name,
-		CredentialsFile: file, TLS: &tls.Config{RootCAs: roots}, Log: slog.New(slog.DiscardHandler)})
+		CredentialsFile: file, TLS: func() (*tls.Config, error) { return &tls.Config{RootCAs: roots}, nil },
+		Log: slog.New(slog.DiscardHandler)})
 	f.m.must(err)
 	return client
 }

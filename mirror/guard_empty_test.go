@@ -1,0 +1,64 @@
+package mirror
+
+import (
+	"testing"
+	"time"
+
+	"rcpt-milter/address"
+	"rcpt-milter/store"
+)
+
+// TestHoldAfterAnEmptyFullPass: a full pass saw no address. What it found missing stays held by later
+// incremental passes, whatever the stored reason says. No other rule of the guard holds it.
+func TestHoldAfterAnEmptyFullPass(t *testing.T) {
+	canary := []address.Address{mustParse(t, "ann@corp.example")}
+	limits := Limits{LateAfter: 15 * time.Minute, StaleAfter: 4 * time.Hour, Guarded: func(string) bool { return false }}
+	for _, c := range []struct {
+		name     string
+		canaries []address.Address // at the full pass
+		between  func(*world)
+	}{
+		{name: "the reason as it is", between: func(*world) {}},
+		{name: "a canary was the reason, and is one no more", canaries: canary,
+			between: func(w *world) { w.mirror.SetLimits(limits) }},
+		{name: "another wording", between: func(w *world) { w.reword("no object had an address") }},
+		{name: "another wording, after a restart", between: func(w *world) {
+			w.reword("no object had an address")
+			w.restartAll()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, func(_ *world, config *Config) {
+				config.Guard = Guard{Percent: 5, Count: 50, Max: 500, Share: 30, Window: 24 * time.Hour}
+				config.Limits, config.Canaries = limits, c.canaries
+			})
+			w.user("Ann", "ann@corp.example")
+			w.user("Bob", "bob@corp.example")
+			w.pass(store.Full)
+			w.d.Hide("proxyAddresses", "mail")
+			if r := w.mirror.Pass(t.Context(), true); r.Err != nil || r.Info.Held != 2 {
+				t.Fatalf("a full pass without an address: %+v, %v", r.Info, r.Err)
+			}
+			c.between(w)
+			for range 2 {
+				if info := w.pass(store.Incremental); info.Hold == "" || info.Removed > 0 {
+					t.Errorf("the incremental pass after it: %+v, want it held", info)
+				}
+			}
+			w.wantKnown("ann@corp.example", "bob@corp.example")
+		})
+	}
+}
+
+// reword replaces the stored reason of a hold, as another version of the program words it.
+func (w *world) reword(reason string) {
+	w.t.Helper()
+	d := w.store.Directory("corp")
+	p, err := w.store.Begin("corp", store.Incremental, store.Origin{Controller: d.Controller, Rules: d.Fingerprint,
+		Database: decodeCursor(d.Cursor).database(), Started: w.now()})
+	w.must(err)
+	_, err = p.Commit(store.Outcome{Cursor: d.Cursor, Fingerprint: d.Fingerprint, Ended: w.now(), Hold: reason,
+		HoldEmpty: d.HoldEmpty})
+	w.must(err)
+	w.mirror.setStored(w.store.Directory("corp"))
+}

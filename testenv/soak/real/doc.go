@@ -1,0 +1,26 @@
+// Package real runs a soak on the containers of the harness: two Samba domain controllers, the
+// daemon and Postfix.
+//
+// Two models change the domain all the time, one at each controller. Honest and hostile clients ask
+// Postfix about recipients. Faults hit the daemon, its store, the controllers, the paths to them and
+// Postfix. An oracle judges each answer. At quiet points the index must equal the models.
+//
+// # What is promised
+//
+// An address is promised once both controllers show it as its model does and a pass that began later
+// has succeeded. From then on it must not be rejected with 5xx, until an operation takes it away. An
+// address is gone once neither controller shows it as a recipient, and after a later pass the index does not have it.
+// It must not be accepted from then on. Every other address of a model is changing, and any answer
+// is right.
+//
+// # Seeds
+//
+// The seed decides the operations of each model, the rules, the faults with their parameters, and
+// what each client asks. Only the moments differ between two runs.
+//
+// # Further parts
+//
+// A site is a daemon and its Postfix. Each has an oracle of its own, so edges of a fleet can join as
+// further sites. A fault is a value with a begin and an end, so a hub or an engine joins as further
+// faults.
+package real
