@@ -23,7 +23,7 @@ func TestReload(t *testing.T) {
 	}
 	defer session.Close()
 	stop := r.probe(map[string]string{"jane@corp.example": "continue", "nobody@corp.example": "550"})
-	connections := r.server.Stats().Connections
+	connections := r.connections()
 	session.want(t, "nobody@report.example", "continue")
 	session.want(t, "sales@corp.example", "550")
 
@@ -131,9 +131,7 @@ func TestReloadDirectories(t *testing.T) {
 		// Not ours, then not read yet, then known; and never unknown.
 		"bob@lab.example": "continue 451",
 	})()
-	r.waitFor("recipients can be confirmed",
-		func(s control.Status) bool { return s.Confirm.Directories[0].DomainController != "" })
-	corp := r.server.Stats().Connections
+	corp := r.connections()
 
 	lines := strings.Replace(other.directoryLines("lab"), "poll: 100ms", "domains: [lab.example]\n    poll: 99ms", 1)
 	r.edit("directories:\n", "directories:\n"+lines)

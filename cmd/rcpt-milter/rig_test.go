@@ -102,6 +102,17 @@ func (r *rig) edit(old, new string) {
 	r.write("config.yaml", strings.ReplaceAll(string(text), old, new))
 }
 
+// connections returns how many connections the simulated controller of the first directory has accepted. It first
+// waits for those that the daemon makes after a first pass: the confirmer's, and that for the expiry times.
+func (r *rig) connections() int {
+	r.t.Helper()
+	r.waitFor("recipients can be confirmed and the expiry times are read", func(s control.Status) bool {
+		e := s.Directories[0].Expiry
+		return s.Confirm.Directories[0].DomainController != "" && e != nil && !e.Checked.IsZero()
+	})
+	return r.server.Stats().Connections
+}
+
 func (r *rig) addUser(name string, addresses ...string) adsim.GUID {
 	r.t.Helper()
 	guid, err := r.ad.Add(adsim.User, "CN="+name+",CN=Users,"+base, adsim.Attrs{"proxyAddresses": addresses})

@@ -52,7 +52,7 @@ func TestPasswordFileGoesBad(t *testing.T) {
 	r := newRig(t)
 	r.serve()
 	r.want(exitOK, "sync", "--wait")
-	connections := r.server.Stats().Connections
+	connections := r.connections()
 	r.write("password", "one\ntwo\n")
 	r.addUser("new", "smtp:new@corp.example")
 	r.want(exitOK, "sync", "--wait")
