@@ -135,6 +135,9 @@ func (d *dialogue) setMacros(data []byte) error {
 		value, rest, _ = strings.Cut(rest, "\x00")
 		d.modifier.Macros[name] = value
 	}
+	if gomilter.Code(data[0]) == gomilter.CodeMail {
+		d.session.beginMessage(d.modifier.Macros)
+	}
 	return nil
 }
 
@@ -142,11 +145,14 @@ func (d *dialogue) setMacros(data []byte) error {
 // commands that the MTA need not send, and the macros that it should send.
 func appendNegotiation(out []byte) []byte {
 	out = append(out, byte(gomilter.CodeOptNeg))
-	for _, v := range []uint32{protocolVersion, uint32(gomilter.OptSetSymList), uint32(suppressed),
-		uint32(gomilter.StageRcptTo)} {
+	for _, v := range []uint32{protocolVersion, uint32(gomilter.OptSetSymList), uint32(suppressed)} {
 		out = binary.BigEndian.AppendUint32(out, v)
 	}
-	return append(append(out, strings.Join(rcptMacros(), " ")...), 0)
+	for _, m := range requestedMacros() {
+		out = binary.BigEndian.AppendUint32(out, uint32(m.stage))
+		out = append(append(out, strings.Join(m.names, " ")...), 0)
+	}
+	return out
 }
 
 // protocolVersion is the version of the library. Later replies and commands are not used.

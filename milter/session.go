@@ -14,17 +14,29 @@ import (
 	"rcpt-milter/policy"
 )
 
-// rcptMacros are the macros requested for the RCPT stage. They must include everything that the decision and
-// its log line need, because a dialogue keeps only the macros of the current stage. {mail_addr} makes the MAIL
-// command unnecessary.
-func rcptMacros() []string {
-	return []string{
-		"i", "{rcpt_addr}", "{client_addr}", "{client_name}", "{auth_authen}", "{mail_addr}",
+// requestedMacros are the macros that the MTA should send at each stage, in the order of the stages. Those of RCPT
+// must include everything that the decision and its log line need, because a dialogue keeps only the macros of
+// the current stage.
+//
+// Only the sender comes from MAIL, for a message. Postfix resolves an address for each macro that has one. It has
+// already resolved the recipient, but {mail_addr} at RCPT would make it resolve the sender again for each
+// recipient, with a request to trivial-rewrite(8).
+func requestedMacros() []stageMacros {
+	return []stageMacros{
+		{gomilter.StageMailFrom, []string{"{mail_addr}"}},
+		{gomilter.StageRcptTo, []string{"i", "{rcpt_addr}", "{client_addr}", "{client_name}", "{auth_authen}"}},
 	}
 }
 
-// suppressed are the commands that the MTA need not send. CONNECT and HELO, which occur once per session, are
-// not suppressed, because no macro has the HELO name. The options to omit replies are not included, because a
+// stageMacros are the macros of one stage.
+type stageMacros struct {
+	stage gomilter.Stage
+	names []string
+}
+
+// suppressed are the commands that the MTA need not send. Postfix and Sendmail send the macros of a stage
+// nevertheless, together with the next command. CONNECT and HELO, which occur once per session, are not
+// suppressed, because no macro has the HELO name. The options to omit replies are not included, because a
 // dialogue does not implement them. Neither is OptRcptRej, because recipients that the MTA itself rejects do
 // not matter here.
 const suppressed = gomilter.OptNoMailFrom | gomilter.OptNoHeaders | gomilter.OptNoEOH |
@@ -42,7 +54,7 @@ type session struct {
 	clientName string
 	helo       string
 
-	// From MAIL, for one message, if the MTA sends it nevertheless.
+	// From MAIL or its macros, for one message.
 	from          string
 	authenticated string
 
@@ -67,9 +79,15 @@ func (s *session) Helo(name string, _ *gomilter.Modifier) (gomilter.Response, er
 	return gomilter.RespContinue, nil
 }
 
-// MailFrom records the sender.
+// beginMessage records the data of a message from the macros of MAIL.
+func (s *session) beginMessage(macros map[string]string) {
+	s.from, s.authenticated, s.recipients = macros["{mail_addr}"], macros["{auth_authen}"], 0
+}
+
+// MailFrom records the sender, if an MTA sends the command nevertheless.
 func (s *session) MailFrom(from string, m *gomilter.Modifier) (gomilter.Response, error) {
-	s.from, s.authenticated, s.recipients = from, m.Macros["{auth_authen}"], 0
+	s.beginMessage(m.Macros)
+	s.from = cmp.Or(s.from, from)
 	return gomilter.RespContinue, nil
 }
 
@@ -121,9 +139,12 @@ func (s *session) query(argument string, macros map[string]string) policy.Query 
 		Client:   s.client, ClientName: escaped(cmp.Or(macros["{client_name}"], s.clientName)),
 		Authenticated: cmp.Or(macros["{auth_authen}"], s.authenticated),
 		Helo:          escaped(s.helo),
-		From:          cmp.Or(macros["{mail_addr}"], s.from),
+		From:          s.from,
 		Nth:           s.recipients,
 		QueueID:       escaped(macros["i"]),
+	}
+	if from, sent := macros["{mail_addr}"]; sent { // empty means a bounce
+		q.From = from
 	}
 	// Sendmail omits the domain for mail that it delivers itself.
 	if addr := macros["{rcpt_addr}"]; strings.Contains(addr, "@") {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -101,13 +102,14 @@ func TestMacros(t *testing.T) {
 }
 
 // TestNegotiation checks the negotiated version, the right to choose macros, the suppressed commands, and the
-// macros at RCPT.
+// macros at MAIL and RCPT.
 func TestNegotiation(t *testing.T) {
 	c := serve(t, "unix", nil).dial(t)
 	fmt.Fprint(c, optneg)
 	code, data, err := readReply(c)
 	want := "\x00\x00\x00\x02" + "\x00\x00\x01\x00" + "\x00\x00\x03\x74" +
-		"\x00\x00\x00\x03" + "i {rcpt_addr} {client_addr} {client_name} {auth_authen} {mail_addr}\x00"
+		"\x00\x00\x00\x02" + "{mail_addr}\x00" +
+		"\x00\x00\x00\x03" + "i {rcpt_addr} {client_addr} {client_name} {auth_authen}\x00"
 	if err != nil || code != 'O' || data != want {
 		t.Errorf("negotiated %c %q, %v, want O %q", code, data, err, want)
 	}
@@ -322,6 +324,54 @@ func TestQuery(t *testing.T) {
 		t.Errorf("after the message: query = %+v, want %+v", got, want)
 	}
 }
+
+// TestSenderOfEachMessage checks that the sender comes from the macros of MAIL although the command is suppressed,
+// that it lasts for one message, and that a macro at RCPT overrides it.
+func TestSenderOfEachMessage(t *testing.T) {
+	mail := func(from string) string { return packet('D', "M{mail_addr}\x00"+from+"\x00") }
+	rcpt := packet('D', "R{rcpt_addr}\x00user@enforce.test\x00") + packet('R', "<x>\x00")
+	const a, b = "a@x.test", "b@x.test"
+	for name, c := range map[string]struct {
+		commands string
+		want     []string // senders of the recipients
+	}{
+		"two recipients":               {mail(a) + rcpt + rcpt, []string{a, a}},
+		"bounce":                       {mail("") + rcpt, []string{""}},
+		"next message":                 {mail(a) + rcpt + packet('E', "") + mail(b) + rcpt, []string{a, b}},
+		"bounce after a message":       {mail(a) + rcpt + packet('E', "") + mail("") + rcpt, []string{a, ""}},
+		"aborted":                      {mail(a) + rcpt + packet('A', "") + mail(b) + rcpt, []string{a, b}},
+		"aborted, no macros afterward": {mail(a) + rcpt + packet('A', "") + rcpt, []string{a, ""}},
+		"MAIL without end of message":  {mail(a) + rcpt + mail(b) + rcpt, []string{a, b}},
+		"no value":                     {mail(a) + rcpt + packet('D', "M") + rcpt, []string{a, ""}},
+		"command and macros":           {mail(a) + packet('M', "<A@X.test>\x00") + rcpt, []string{a}},
+		"command only":                 {packet('M', "<A@X.test>\x00SIZE=1\x00") + rcpt, []string{"A@X.test"}},
+		"macro at RCPT": {mail(a) + packet('D', "R{rcpt_addr}\x00user@enforce.test\x00{mail_addr}\x00"+b+"\x00") +
+			packet('R', "<x>\x00"), []string{b}},
+		"empty macro at RCPT": {mail(a) + packet('D', "R{mail_addr}\x00\x00{rcpt_addr}\x00user@enforce.test\x00") +
+			packet('R', "<x>\x00"), []string{""}},
+		"next client": {mail(a) + rcpt + packet('C', "client.test\x004\x00\x19192.0.2.1\x00") + rcpt, []string{a, ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := make(senders, 10)
+			r := serve(t, "unix", func(cfg *ServerConfig) { cfg.Observer = seen })
+			exchange(t, r.address, optneg+c.commands)
+			waitForSessions(t, r.Server, 0)
+			close(seen)
+			var got []string
+			for from := range seen {
+				got = append(got, from)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("senders %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// senders receives the sender of each recipient.
+type senders chan string
+
+func (s senders) Observe(q policy.Query, _ policy.Decision, _ time.Duration) { s <- q.From }
 
 // TestQueryOfSendmail checks the macros that Sendmail sets differently from Postfix.
 func TestQueryOfSendmail(t *testing.T) {
