@@ -19,7 +19,7 @@ import (
 
 const (
 	memTableSize   = 16 << 20 // bounds a transaction to 2.4 MB and 26,214 entries
-	blockCacheSize = 32 << 20 // required with compression
+	blockCacheSize = 8 << 20  // required with compression; small, as few lookups read a block
 	logFileSize    = 16 << 20 // the value log stays empty: see parts.go
 	valueThreshold = 1 << 20  // a value of this size goes into the value log
 	lockRetry      = 100 * time.Millisecond

@@ -108,6 +108,16 @@ func (f *forest) settle() {
 		}
 		f.goodPass(false)
 	}
+	// A full pass that came due with the last ones may have missed an object for the first time. An approval takes
+	// what is held, and this removal waits.
+	if w.store.Directory(f.name).Marked > 0 && f.mirror.Status().HoldReason == "" {
+		w.advance(lag)
+		f.goodPass(false)
+		if f.mirror.Status().HoldReason != "" {
+			w.approve(f)
+			f.goodPass(false)
+		}
+	}
 	status := f.mirror.Status()
 	if status.State != mirror.Fresh || status.LastError != nil || status.HoldReason != "" ||
 		w.store.Directory(f.name).Marked != 0 {
