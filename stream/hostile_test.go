@@ -31,16 +31,7 @@ func newHostile(t *testing.T, g *guarded) *hostile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := nats.Connect(g.e.url(), nats.UserInfo("admin", "admin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(root.Close)
-	js, err := jetstream.New(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &hostile{g, nc, js}
+	return &hostile{g, nc, g.admin()}
 }
 
 // do makes the engine deliver everything that the edge may read to a subject, in one of hostileWays.
@@ -233,6 +224,9 @@ func TestLeaseIsHeldAgainstOthersValues(t *testing.T) {
 			defer s.Close()
 			p := NewPublisher(PublisherConfig{Client: e.client("hub"), Store: s, Directory: "corp", LeaseTTL: 200 * time.Millisecond,
 				State: func() SourceState { return SourceState{} }, Log: quiet()})
+			if err := p.prepare(t.Context(), js); err != nil {
+				t.Fatal(err)
+			}
 			l, err := p.acquire(t.Context(), js)
 			if err != nil {
 				t.Fatal(err)
