@@ -60,6 +60,10 @@ func (h *hostile) do(way, to string) {
 		consumer(map[string]any{"deliver_subject": to, "deliver_policy": "all", "ack_policy": "none"})
 	case "push headers":
 		consumer(map[string]any{"deliver_subject": to, "deliver_policy": "all", "ack_policy": "none", "headers_only": true})
+	case "empty answer":
+		pull := "empty"
+		consumer(map[string]any{"name": pull, "deliver_policy": "new", "ack_policy": "none"})
+		err = h.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+name+"."+pull, to, []byte(`{"batch":1,"no_wait":true}`))
 	case "pull":
 		pull := strings.Map(func(r rune) rune {
 			if r == '.' || r == '$' {
@@ -165,6 +169,48 @@ func TestEdgeMakesEngineWrite(t *testing.T) {
 	w.still("repaired")
 	if list := h.planted(streamName("corp")); len(list) > 0 {
 		t.Errorf("%d messages are left after the repair, as %.100s", len(list), list[0].Data)
+	}
+}
+
+// TestEdgeMakesEngineDelete makes the engine purge and delete streams. A purge is denied. After a deletion, the
+// engine creates the stream again; the edge keeps its index, and has later changes.
+func TestEdgeMakesEngineDelete(t *testing.T) {
+	g, d := newGuarded(t), newDomain(t)
+	d.fill(20)
+	w := &trio{t: t, engine: g.e, domain: d}
+	w.hub = newHub(t, "hub", d, g.client("hub")).start()
+	w.edge = newEdge(t, "edge", g.client("edge")).start()
+	equal(t, w.hub, w.edge)
+	h := newHostile(t, g)
+	for _, name := range []string{streamName("corp"), edgesStream, leaseStream} {
+		s, err := h.admin.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, err := s.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.do("empty answer", "$JS.API.STREAM.PURGE."+name)
+		h.do("empty answer", "$JS.API.STREAM.MSG.DELETE."+name)
+		after, err := s.Info(t.Context()) // the engine processes requests in order
+		if err != nil || after.State.Msgs < before.State.Msgs {
+			t.Errorf("%s had %+v, has %+v, %v", name, before.State, after.State, err)
+		}
+		if t.Failed() {
+			continue
+		}
+		h.do("empty answer", "$JS.API.STREAM.DELETE."+name)
+		eventually(t, name+" is gone", func() bool {
+			_, err := h.admin.Stream(t.Context(), name)
+			return errors.Is(err, jetstream.ErrStreamNotFound)
+		})
+		w.keeps()
+		streams := Streams{JS: h.admin, LeaseTTL: 2 * time.Second, Log: quiet()} // as the engine does
+		if err := streams.Ensure(t.Context(), "corp"); err != nil {
+			t.Fatal(err)
+		}
+		w.still("after-" + name)
 	}
 }
 

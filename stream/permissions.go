@@ -18,8 +18,10 @@ type Perms struct {
 // streams and writes its own reports. A hub writes messages and leases. Neither may create or change a stream,
 // because the settings of a stream can make it copy the messages of others.
 //
-// The engine checks the subject of a request, but not the subject of the answer to it. An edge can therefore
-// make an answer appear in a stream. For this reason, each message states the subject that it belongs to.
+// The engine checks the subject of a request, but not the subject of the answer to it. A member can therefore
+// make an answer appear in a stream. For this reason, each message states the subject that it belongs to. An empty
+// answer, such as that of a consumer without messages, can also delete any stream. The engine then creates it again,
+// and its hub publishes everything again.
 func Permissions(role Role, name string, directories []string) Perms {
 	p := Perms{Subscribe: []string{inboxPrefix(name) + ".>"}}
 	for _, dir := range directories {

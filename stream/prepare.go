@@ -47,12 +47,13 @@ type wanted struct {
 	disposable bool // its messages are published again within minutes, so it may be replaced
 }
 
-// objectStream returns the stream of a directory.
+// objectStream returns the stream of a directory. Like the other streams it denies purges, because a member can make
+// the engine purge a stream: an answer to the member can be a request of its own. See [Permissions].
 func objectStream(dir string) wanted {
 	return wanted{StreamConfig: jetstream.StreamConfig{Name: streamName(dir), Description: "addresses of " + dir,
 		Subjects: []string{allObjects(dir), stateSubject(dir)}, Storage: jetstream.FileStorage,
 		Compression: jetstream.S2Compression, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardOld,
-		MaxMsgSize: maxPayload + 4096, AllowMsgTTL: true, MaxConsumers: maxConsumers,
+		MaxMsgSize: maxPayload + 4096, AllowMsgTTL: true, MaxConsumers: maxConsumers, DenyPurge: true,
 		ConsumerLimits: jetstream.StreamConsumerLimits{InactiveThreshold: inactiveAfter}}}
 }
 
@@ -60,7 +61,7 @@ func objectStream(dir string) wanted {
 func reportStream() wanted {
 	return wanted{StreamConfig: jetstream.StreamConfig{Name: edgesStream, Description: "last reports of edges",
 		Subjects: []string{edgesSubjects}, Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1,
-		MaxMsgSize: reportMax, MaxAge: reportKeep, Discard: jetstream.DiscardOld}, disposable: true}
+		MaxMsgSize: reportMax, MaxAge: reportKeep, Discard: jetstream.DiscardOld, DenyPurge: true}, disposable: true}
 }
 
 // leasesOf returns the stream of the bucket of leases. Unlike other buckets, it permits no rollup, with which one
@@ -69,7 +70,7 @@ func leasesOf(ttl time.Duration) wanted {
 	return wanted{StreamConfig: jetstream.StreamConfig{Name: leaseStream, Description: "which hub publishes a directory",
 		Subjects: []string{"$KV." + leaseBucket + ".>"}, Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1,
 		MaxMsgSize: leaseMax, MaxBytes: leasesMax, MaxAge: ttl, Duplicates: min(ttl, 2*time.Minute),
-		Discard: jetstream.DiscardNew, DenyDelete: true}, disposable: true}
+		Discard: jetstream.DiscardNew, DenyDelete: true, DenyPurge: true}, disposable: true}
 }
 
 // Streams creates and corrects the streams of a NATS server: those of the directories, the stream of edge reports,
@@ -261,10 +262,10 @@ func withFixed(found, want jetstream.StreamConfig) jetstream.StreamConfig {
 	want.Storage, want.Compression, want.PersistMode = found.Storage, found.Compression, found.PersistMode
 	want.FirstSeq, want.Duplicates = found.FirstSeq, found.Duplicates
 	want.DenyDelete = want.DenyDelete || found.DenyDelete
-	want.DenyPurge = want.DenyPurge || found.DenyPurge
 	want.AllowMsgTTL = want.AllowMsgTTL || found.AllowMsgTTL
 	if found.AllowMsgSchedules { // a hub that uses them writes to its own stream only
 		want.AllowMsgSchedules, want.AllowRollup = true, true
+		want.DenyPurge = false // excludes rollups
 	}
 	if found.Mirror != nil || want.MaxAge > 0 && want.Duplicates > want.MaxAge {
 		want.Duplicates = 0 // the default

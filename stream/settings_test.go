@@ -46,7 +46,7 @@ func TestOlderStreamGetsLimits(t *testing.T) {
 			equal(t, w.hub, w.edge)
 			w.hub.stop()
 			older := olderStream("corp")
-			older.MaxMsgSize = 1 << 10
+			older.MaxMsgSize, older.DenyPurge = 1<<10, true // which cannot be taken back
 			if _, err := js.UpdateStream(t.Context(), older); err != nil {
 				t.Fatal(err)
 			}
@@ -106,23 +106,24 @@ func TestForeignSettings(t *testing.T) {
 		"rejects subjects": func(c *jetstream.StreamConfig) {
 			c.Discard, c.DiscardNewPerSubject = jetstream.DiscardNew, true
 		},
-		"small messages":        func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 10 },
-		"interest":              func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy },
-		"no deletion, no purge": func(c *jetstream.StreamConfig) { c.DenyDelete, c.DenyPurge = true, true },
+		"small messages": func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 10 },
+		"interest":       func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy },
+		"no deletion":    func(c *jetstream.StreamConfig) { c.DenyDelete = true },
 		"schedules and republish": func(c *jetstream.StreamConfig) {
 			c.AllowMsgSchedules, c.AllowRollup = true, true
 			c.RePublish = &jetstream.RePublish{Source: ">", Destination: "stolen.>"}
 		},
 	}
 	fixed := map[string][]string{ // the server cannot take these back, and no other host is affected
-		"no deletion, no purge":   {"deny_delete", "deny_purge"},
-		"schedules and republish": {"allow_msg_schedules", "allow_rollup_hdrs"},
+		"no deletion":             {"deny_delete"},
+		"schedules and republish": {"allow_msg_schedules", "allow_rollup_hdrs", "deny_purge"},
 	}
 	js := newEngine(t, nil).admin()
 	s := Streams{JS: js, Log: quiet()}
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
 			want := objectStream("corp").StreamConfig
+			want.DenyPurge = false // as in older versions
 			made, err := js.CreateStream(t.Context(), want)
 			if err != nil {
 				t.Fatal(err)
@@ -218,7 +219,7 @@ func TestUselessStreams(t *testing.T) {
 		c.AllowMsgCounter, c.AllowMsgTTL, c.Discard = true, false, jetstream.DiscardOld
 	}
 	schedules := func(c *jetstream.StreamConfig) {
-		c.AllowMsgSchedules, c.AllowRollup, c.Discard = true, true, jetstream.DiscardOld
+		c.AllowMsgSchedules, c.AllowRollup, c.DenyPurge, c.Discard = true, true, false, jetstream.DiscardOld
 	}
 	for _, tt := range []struct {
 		name     string

@@ -103,7 +103,7 @@ func TestForeignStreams(t *testing.T) {
 				t.Fatal(name)
 			}
 			s.RePublish = &jetstream.RePublish{Source: ">", Destination: "stolen." + name + ".>"}
-			s.AllowRollup, s.AllowDirect = true, true
+			s.AllowDirect = true
 			if _, err := js.UpdateStream(t.Context(), s); err != nil {
 				t.Fatal(err)
 			}
@@ -114,7 +114,7 @@ func TestForeignStreams(t *testing.T) {
 		for _, name := range []string{"RCPT_corp", "RCPT_lab", "RCPTEDGES", "KV_RCPTLEASE"} {
 			waitFor(t, when+": "+name, func() bool {
 				s, ok := settings(t, js, name)
-				return ok && s.RePublish == nil && !s.AllowRollup && !s.AllowDirect
+				return ok && s.RePublish == nil && !s.AllowDirect
 			})
 		}
 		if s, err := js.Stream(t.Context(), "RCPT_lab"); err != nil || s.CachedInfo().State.Msgs != 1 {
