@@ -295,4 +295,12 @@ func TestStreamsOfCluster(t *testing.T) {
 	if _, err := js.Publish(t.Context(), "rcpt.corp.state", []byte("x")); err != nil {
 		t.Error(err)
 	}
+	_, admin := daemonJS(t, first)
+	if err := admin.DeleteKeyValue(t.Context(), bucket); err != nil { // an edge can do so
+		t.Fatal(err)
+	}
+	enrol(t, all[1], "mx1", Edge, "corp")
+	for _, e := range all {
+		waitFor(t, "both are known everywhere", func() bool { return len(e.Members()) == 2 })
+	}
 }
