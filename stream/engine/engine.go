@@ -257,6 +257,7 @@ func (e *Engine) maintain(ctx context.Context) {
 	for {
 		_ = safely.Do(e.config.Log, "maintenance of the engine", func() error { // Do logs the error
 			e.authority.renew(e.config.Log)
+			e.reloadRoots()
 			e.revive()
 			return nil
 		})
@@ -266,6 +267,23 @@ func (e *Engine) maintain(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// reloadRoots makes the server verify other nodes with authority certificates that were replaced. Connections
+// between nodes stay. Members are not verified by certificates.
+func (e *Engine) reloadRoots() {
+	if !e.authority.takeReplaced() || e.config.Cluster == nil {
+		return
+	}
+	options, err := e.options()
+	if err == nil {
+		err = e.server.ReloadOptions(options)
+	}
+	if err != nil {
+		e.config.Log.Warn("nats.tls.ca_file has changed, but nodes cannot be verified with it; restart the daemon", "error", err)
+		return
+	}
+	e.config.Log.Info("nats.tls.ca_file has changed; nodes are verified with it")
 }
 
 // restartInterval and maxRestartInterval limit the pause between restarts of the streams. It doubles while restarts
