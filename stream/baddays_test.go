@@ -92,21 +92,30 @@ func TestStreamIsDeleted(t *testing.T) {
 	}
 }
 
+// empty deletes the messages of the stream whose subjects begin with prefix. The stream permits no purge.
+func (w *trio) empty(prefix string) {
+	w.t.Helper()
+	s, err := w.engine.admin().Stream(w.t.Context(), streamName("corp"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	state := s.CachedInfo().State
+	for seq := state.FirstSeq; seq <= state.LastSeq; seq++ {
+		m, err := s.GetMsg(w.t.Context(), seq)
+		if err == nil && strings.HasPrefix(m.Subject, prefix) {
+			err = s.DeleteMsg(w.t.Context(), seq)
+		}
+		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			w.t.Fatal(err)
+		}
+	}
+}
+
 func TestStreamIsPurged(t *testing.T) {
-	for _, subject := range []string{"", objectToken + "*"} {
+	for _, subject := range []string{"", objectToken} {
 		t.Run("subject "+subject, func(t *testing.T) {
 			w := newTrio(t)
-			s, err := w.engine.admin().Stream(t.Context(), streamName("corp"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var options []jetstream.StreamPurgeOpt
-			if subject != "" {
-				options = append(options, jetstream.WithPurgeSubject("rcpt.corp"+subject))
-			}
-			if err := s.Purge(t.Context(), options...); err != nil {
-				t.Fatal(err)
-			}
+			w.empty("rcpt.corp" + subject)
 			<-w.edge.mirror.Sync(true) // reads an incomplete stream, or a repaired one
 			w.keeps()
 			w.still("new")
@@ -207,9 +216,7 @@ func TestTombstonesAreGone(t *testing.T) {
 		m, err := s.GetLastMsgForSubject(t.Context(), subject)
 		return err == nil && m.Header.Get(jetstream.MsgTTLHeader) == "720h0m0s"
 	})
-	if err := s.Purge(t.Context(), jetstream.WithPurgeSubject(subject)); err != nil {
-		t.Fatal(err)
-	}
+	w.empty(subject)
 	w.edge.offset.Store(int64(31 * 24 * time.Hour))
 	w.edge.start()
 	eventually(t, "edge forgets it", func() bool { return !w.edge.has("gone@corp.example") })

@@ -2,10 +2,12 @@ package stream
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rcpt-milter/address"
@@ -93,7 +95,7 @@ func (s *Source) Find(ctx context.Context, a address.Address) ([]directory.Objec
 	if err != nil {
 		return nil, err
 	}
-	m, err := nc.RequestWithContext(ctx, findSubject(s.dir), data)
+	m, err := s.request(ctx, nc, data)
 	if err != nil {
 		return nil, explain(fmt.Errorf("cannot query the hub: %w", err))
 	}
@@ -109,4 +111,23 @@ func (s *Source) Find(ctx context.Context, a address.Address) ([]directory.Objec
 	}
 	return []directory.Object{{Values: []directory.Value{{Attribute: defaultAttribute, Raw: a.String(),
 		InternalOnly: got.InternalOnly}}}}, nil
+}
+
+// request sends a query to the hub. The answer goes to a random subject of its own: from that of the library, a hub
+// could guess where the messages of other directories arrive, and hubs may publish to all inboxes.
+func (s *Source) request(ctx context.Context, nc *nats.Conn, data []byte) (*nats.Msg, error) {
+	reply := inboxPrefix(s.client.config.Name) + ".query-" + rand.Text()
+	sub, err := nc.SubscribeSync(reply)
+	if err != nil {
+		return nil, err
+	}
+	defer briefly(func() { _ = sub.Unsubscribe() })
+	if err := nc.PublishRequest(findSubject(s.dir), reply, data); err != nil {
+		return nil, err
+	}
+	m, err := sub.NextMsgWithContext(ctx)
+	if err == nil && len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		return nil, nats.ErrNoResponders
+	}
+	return m, err
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,8 +22,9 @@ import (
 // The engine checks neither the subject of an answer nor that of a delivery.
 type hostile struct {
 	*guarded
-	nc    *nats.Conn
-	admin jetstream.JetStream
+	nc        *nats.Conn
+	admin     jetstream.JetStream
+	directory string
 }
 
 func newHostile(t *testing.T, g *guarded) *hostile {
@@ -31,22 +33,13 @@ func newHostile(t *testing.T, g *guarded) *hostile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := nats.Connect(g.e.url(), nats.UserInfo("admin", "admin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(root.Close)
-	js, err := jetstream.New(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &hostile{g, nc, js}
+	return &hostile{g, nc, g.admin(), "corp"}
 }
 
 // do makes the engine deliver everything that the edge may read to a subject, in one of hostileWays.
 func (h *hostile) do(way, to string) {
 	h.t.Helper()
-	name := streamName("corp")
+	name := streamName(h.directory)
 	consumer := func(config map[string]any) {
 		data, _ := json.Marshal(map[string]any{"stream_name": name, "config": config})
 		if _, err := h.nc.Request("$JS.API.CONSUMER.CREATE."+name, data, 5*time.Second); err != nil {
@@ -69,6 +62,10 @@ func (h *hostile) do(way, to string) {
 		consumer(map[string]any{"deliver_subject": to, "deliver_policy": "all", "ack_policy": "none"})
 	case "push headers":
 		consumer(map[string]any{"deliver_subject": to, "deliver_policy": "all", "ack_policy": "none", "headers_only": true})
+	case "empty answer":
+		pull := "empty"
+		consumer(map[string]any{"name": pull, "deliver_policy": "new", "ack_policy": "none"})
+		err = h.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+name+"."+pull, to, []byte(`{"batch":1,"no_wait":true}`))
 	case "pull":
 		pull := strings.Map(func(r rune) rune {
 			if r == '.' || r == '$' {
@@ -177,6 +174,121 @@ func TestEdgeMakesEngineWrite(t *testing.T) {
 	}
 }
 
+// TestHubForgesNothing lets the hub of another directory store valid messages of a directory among its own, and makes
+// the engine deliver them to the subjects of that directory. The engine stores them under their own subjects, if at
+// all, so nothing is read as a message of that directory.
+func TestHubForgesNothing(t *testing.T) {
+	g := newGuarded(t)
+	g.enrol("mal", HubRole, "lab")
+	g.restart()
+	admin := g.admin()
+	if err := (Streams{JS: admin, Log: quiet()}).Ensure(t.Context(), "corp", "lab"); err != nil {
+		t.Fatal(err)
+	}
+	object, err := encodeObject("corp", store.FeedObject{GUID: store.GUID{1}, Class: "user", Addresses: []store.FeedAddress{
+		{Attribute: "mail", Address: parse(t, "forged@corp.example")}}}, false, maxPayload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := json.Marshal(holder{leaseSubject("corp"), "mal", "id"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, js, err := g.client("mal").js(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for subject, data := range map[string][]byte{objectSubject("lab", store.GUID{1}): object,
+		objectSubject("lab", store.GUID{2}): held, stateSubject("lab"): held, leaseSubject("lab"): held} {
+		if _, err := js.Publish(t.Context(), subject, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mu sync.Mutex
+	arrived := map[string]int{} // messages of the engine, by the subject to which it delivers
+	h := &hostile{guarded: g, nc: nc, admin: admin, directory: "lab"}
+	for _, to := range []string{objectSubject("corp", store.GUID{1}), leaseSubject("corp"), leaseSubject("corp") + waitSuffix} {
+		_, err := admin.Conn().Subscribe(to, func(m *nats.Msg) {
+			mu.Lock()
+			defer mu.Unlock()
+			arrived[to]++
+			if guid, ok := guidOf("corp", m.Subject); ok {
+				if _, err := decodeObject("corp", guid, m.Data); err == nil {
+					t.Errorf("forged %s: %.200s", m.Subject, m.Data)
+				}
+			} else if _, ok := holderOf("corp", m.Data); ok && strings.HasPrefix(m.Subject, leaseSubject("corp")) {
+				t.Errorf("forged %s: %.200s", m.Subject, m.Data)
+			}
+		})
+		if err == nil {
+			err = admin.Conn().Flush()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The last ones are denied.
+		for subject, data := range map[string]string{
+			"$JS.API.STREAM.MSG.GET." + leaseStream:                         fmt.Sprintf(`{"last_by_subj":%q}`, leaseSubject("lab")),
+			"$JS.API.DIRECT.GET." + leaseStream + "." + leaseSubject("lab"): "",
+			"$JS.API.DIRECT.GET." + streamName("lab"):                       fmt.Sprintf(`{"last_by_subj":%q}`, objectSubject("lab", store.GUID{1})),
+		} {
+			if err := nc.PublishRequest(subject, to, []byte(data)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, way := range []string{"get", "direct get", "information", "push", "push headers", "pull"} {
+			h.do(way, to)
+		}
+		eventually(t, "the engine wrote", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return arrived[to] >= 3+3*3 // answers, and the messages of three consumers
+		})
+	}
+}
+
+// TestEdgeMakesEngineDelete makes the engine purge and delete streams. A purge is denied. After a deletion, the
+// engine creates the stream again; the edge keeps its index, and has later changes.
+func TestEdgeMakesEngineDelete(t *testing.T) {
+	g, d := newGuarded(t), newDomain(t)
+	d.fill(20)
+	w := &trio{t: t, engine: g.e, domain: d}
+	w.hub = newHub(t, "hub", d, g.client("hub")).start()
+	w.edge = newEdge(t, "edge", g.client("edge")).start()
+	equal(t, w.hub, w.edge)
+	h := newHostile(t, g)
+	for _, name := range []string{streamName("corp"), edgesStream, leaseStream} {
+		s, err := h.admin.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, err := s.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.do("empty answer", "$JS.API.STREAM.PURGE."+name)
+		h.do("empty answer", "$JS.API.STREAM.MSG.DELETE."+name)
+		after, err := s.Info(t.Context()) // the engine processes requests in order
+		if err != nil || after.State.Msgs < before.State.Msgs {
+			t.Errorf("%s had %+v, has %+v, %v", name, before.State, after.State, err)
+		}
+		if t.Failed() {
+			continue
+		}
+		h.do("empty answer", "$JS.API.STREAM.DELETE."+name)
+		eventually(t, name+" is gone", func() bool {
+			_, err := h.admin.Stream(t.Context(), name)
+			return errors.Is(err, jetstream.ErrStreamNotFound)
+		})
+		w.keeps()
+		streams := Streams{JS: h.admin, LeaseTTL: 2 * time.Second, Log: quiet()} // as the engine does
+		if err := streams.Ensure(t.Context(), "corp"); err != nil {
+			t.Fatal(err)
+		}
+		w.still("after-" + name)
+	}
+}
+
 // TestEdgeMakesEngineWriteTheLease writes to the subject of the lease. That must neither take the lease from a
 // hub nor keep a hub from taking it.
 func TestEdgeMakesEngineWriteTheLease(t *testing.T) {
@@ -233,6 +345,9 @@ func TestLeaseIsHeldAgainstOthersValues(t *testing.T) {
 			defer s.Close()
 			p := NewPublisher(PublisherConfig{Client: e.client("hub"), Store: s, Directory: "corp", LeaseTTL: 200 * time.Millisecond,
 				State: func() SourceState { return SourceState{} }, Log: quiet()})
+			if err := p.prepare(t.Context(), js); err != nil {
+				t.Fatal(err)
+			}
 			l, err := p.acquire(t.Context(), js)
 			if err != nil {
 				t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"rcpt-milter/directory"
 )
 
 var (
@@ -56,7 +58,7 @@ func (p *Publisher) acquire(ctx context.Context, js jetstream.JetStream) (*lease
 	kv, err := js.KeyValue(asking, leaseBucket)
 	asked()
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = p.createBucket(ctx, js)
+		return nil, &kindError{directory.ErrRefused, errNotCreated.Error(), err}
 	}
 	if err != nil {
 		return nil, explain(err)
@@ -127,21 +129,6 @@ func (p *Publisher) request(ctx context.Context, l *lease) {
 		return
 	}
 	p.waitedAt = time.Now()
-}
-
-// createBucket creates the bucket of the leases, with as many replicas as the engine permits.
-func (p *Publisher) createBucket(ctx context.Context, js jetstream.JetStream) (kv jetstream.KeyValue, err error) {
-	for _, replicas := range p.replicas() {
-		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: leaseBucket, TTL: p.config.LeaseTTL,
-			History: 1, Replicas: replicas, MaxBytes: 1 << 20, Description: "which hub publishes a directory"})
-		if err == nil || errors.Is(err, jetstream.ErrBucketExists) {
-			break
-		}
-	}
-	if errors.Is(err, jetstream.ErrBucketExists) {
-		return js.KeyValue(ctx, leaseBucket)
-	}
-	return kv, err
 }
 
 // standBy records the holder of the lease, requests the lease, and watches the stream of the other hub.

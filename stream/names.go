@@ -56,4 +56,7 @@ func token(name string) string {
 	}, name)
 }
 
+// directoryOf returns the name of the directory whose token is text.
+func directoryOf(text string) string { return strings.ReplaceAll(text, "=", ".") }
+
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -10,10 +10,11 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 )
 
-// guarded is an engine with a hub and edges that authenticate with nkeys.
+// guarded is an engine as a daemon runs it, with a hub and edges that authenticate with nkeys.
 type guarded struct {
 	t     *testing.T
 	e     *engine
@@ -27,10 +28,30 @@ func newGuarded(t *testing.T) *guarded {
 	g.enrol("edge", EdgeRole, "corp")
 	g.enrol("stranger", EdgeRole, "other")
 	g.e = newEngine(t, func(o *server.Options) {
+		o.ServerName = EngineName
 		o.Nkeys = g.list()
 		o.Users = []*server.User{{Username: "admin", Password: "admin"}}
 	})
+	s := Streams{JS: g.admin(), LeaseTTL: 2 * time.Second, Log: quiet()}
+	if err := s.Ensure(t.Context(), "corp"); err != nil {
+		t.Fatal(err)
+	}
 	return g
+}
+
+// admin returns a connection without restrictions.
+func (g *guarded) admin() jetstream.JetStream {
+	g.t.Helper()
+	nc, err := nats.Connect(g.e.url(), nats.UserInfo("admin", "admin"))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return js
 }
 
 func (g *guarded) enrol(name string, role Role, directories ...string) {
@@ -186,4 +207,51 @@ func TestEdgesAreConfined(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHubWaitsForEngine: at the engine of a daemon, a hub creates no stream, and says what is missing.
+func TestHubWaitsForEngine(t *testing.T) {
+	g, d := newGuarded(t), newDomain(t)
+	d.fill(3)
+	g.enrol("stray", HubRole, "other")
+	g.restart()
+	for _, tt := range []struct{ hub, missing, want string }{
+		{"hub", streamName("corp"), errNotCreated.Error()},
+		{"hub", leaseStream, errNotCreated.Error()},
+		{"stray", "", "not enrolled for the directory"},
+	} {
+		t.Run(tt.hub+" without "+tt.missing, func(t *testing.T) {
+			if tt.missing != "" {
+				if err := g.admin().DeleteStream(t.Context(), tt.missing); err != nil {
+					t.Fatal(err)
+				}
+			}
+			hub := newHub(t, tt.hub, d, g.client(tt.hub)).start()
+			eventually(t, "the hub says why", func() bool {
+				err := hub.publisher.Status().LastError
+				return err != nil && strings.Contains(err.Error(), tt.want)
+			})
+			if tt.missing == "" {
+				return
+			}
+			if err := (Streams{JS: g.admin(), LeaseTTL: 2 * time.Second, Log: quiet()}).Ensure(t.Context(), "corp"); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the hub publishes", func() bool { return hub.publisher.Status().Leading })
+			hub.stop()
+		})
+	}
+}
+
+// TestHubCreatesAtOtherServer: at a NATS server that no daemon runs, a hub with the rights for it creates and
+// corrects its streams.
+func TestHubCreatesAtOtherServer(t *testing.T) {
+	g, d := &guarded{t: t, users: map[string]*server.NkeyUser{}, seeds: map[string]string{}}, newDomain(t)
+	d.fill(3)
+	g.enrol("hub", HubRole, "corp")
+	p := g.users["hub"].Permissions.Publish
+	p.Allow = append(p.Allow, CreatePermissions([]string{"corp"})...)
+	g.e = newEngine(t, func(o *server.Options) { o.Nkeys = g.list() })
+	hub := newHub(t, "hub", d, g.client("hub")).start()
+	eventually(t, "the hub publishes", func() bool { return hub.publisher.Status().Sequence > 0 })
 }

@@ -37,7 +37,7 @@ type PublisherConfig struct {
 	Poll      time.Duration      // longest interval between two states; must be positive
 	State     func() SourceState // state of the hub's mirror; required
 	Version   string             // of this program
-	Replicas  int                // of the stream; 0 means 3 if the engine permits, otherwise 1
+	Replicas  int                // of streams that the hub creates; 0 means 3 if the engine permits, otherwise 1
 	// Lag is the longest time in which the changes of one controller reach another. After another hub has
 	// published, addresses that only that hub knew stay published for Lag. 0 means 3 hours.
 	Lag time.Duration
@@ -232,7 +232,11 @@ func (p *Publisher) term(ctx context.Context) error {
 
 // lead takes the lease and publishes over one connection.
 func (p *Publisher) lead(ctx context.Context, at session) error {
-	if err := p.prepare(ctx, at.js); err != nil {
+	prepare := p.prepare
+	if at.managed {
+		prepare = p.awaitStream
+	}
+	if err := prepare(ctx, at.js); err != nil {
 		return err
 	}
 	lease, err := p.acquire(ctx, at.js)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rcpt-milter/directory"
@@ -85,8 +86,9 @@ var errLost = &kindError{directory.ErrUnreachable, "the connection to the engine
 
 // session is a connection until it is lost.
 type session struct {
-	js   jetstream.JetStream
-	lost <-chan struct{} // closed when the connection is lost
+	js      jetstream.JetStream
+	lost    <-chan struct{} // closed when the connection is lost
+	managed bool            // the engine creates the streams, and does not permit this host to
 }
 
 // session returns the current session, or an error if there is no connection. It waits for the first attempt to
@@ -103,7 +105,12 @@ func (c *Client) session(ctx context.Context) (session, error) {
 		return session{}, c.unconnected(nil)
 	}
 	js, err := a.js()
-	return session{js, lost}, err
+	return session{js: js, lost: lost, managed: c.config.InProcess == nil && isEngine(a.nc)}, err
+}
+
+// isEngine reports whether a daemon runs the server of a connection.
+func isEngine(nc *nats.Conn) bool {
+	return nc.ConnectedClusterName() == EngineName || nc.ConnectedServerName() == EngineName
 }
 
 // over reports whether the connection was lost.

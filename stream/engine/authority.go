@@ -40,14 +40,15 @@ type authority struct {
 	config Config
 	hosts  []string // hosts that the server certificate must have
 
-	mu      sync.Mutex        // guards the fields below
-	current *tls.Certificate  // the server certificate
-	read    fileTime          // modification times of the configured files
-	bundle  []byte            // PEM of the authority certificates
-	key     *ecdsa.PrivateKey // nil if the engine has no authority of its own, or only its certificate
-	ca      *x509.Certificate
-	missing bool // the engine has an authority of its own, and there is no file with its key
-	warned  time.Time
+	mu       sync.Mutex        // guards the fields below
+	current  *tls.Certificate  // the server certificate
+	read     fileTime          // modification times of the configured files
+	bundle   []byte            // PEM of the authority certificates
+	key      *ecdsa.PrivateKey // nil if the engine has no authority of its own, or only its certificate
+	ca       *x509.Certificate
+	replaced bool // bundle has changed since the last takeReplaced
+	missing  bool // the engine has an authority of its own, and there is no file with its key
+	warned   time.Time
 }
 
 // fileTime holds the modification times of the configured files, to detect changes.
@@ -290,11 +291,18 @@ func (a *authority) load() error {
 	a.set(&pair)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.config.Cluster != nil && a.bundle != nil && !bytes.Equal(a.bundle, bundle) {
-		a.config.Log.Warn("nats.tls.ca_file has changed; restart the daemon, so nodes are verified with it")
-	}
+	a.replaced = a.replaced || a.bundle != nil && !bytes.Equal(a.bundle, bundle)
 	a.bundle, a.read = bundle, now
 	return nil
+}
+
+// takeReplaced reports whether the authority certificates were replaced since the last call.
+func (a *authority) takeReplaced() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	replaced := a.replaced
+	a.replaced = false
+	return replaced
 }
 
 // renew renews or reloads the server certificate. It warns about expiry once a day.

@@ -120,3 +120,63 @@ func content(t *testing.T, path string) []byte {
 	}
 	return data
 }
+
+// TestAuthorityOfNodesIsReplaced replaces the authority of a running node. It must accept a node whose certificate the
+// new authority issued, and no longer one of the former authority. It keeps its streams and its members.
+func TestAuthorityOfNodesIsReplaced(t *testing.T) {
+	routes := []string{"tls://" + freePort(t), "tls://" + freePort(t)}
+	issue := func(name string) (files, roots string) { // with an authority of its own
+		t.Helper()
+		c := testConfig(t, t.TempDir())
+		c.Now = time.Now
+		a, err := openAuthority(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, key, err := a.issue(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(cert) + string(key), string(a.pem())
+	}
+	node := func(i int) Config {
+		c := testConfig(t, t.TempDir())
+		c.Cluster = &Cluster{Node: "n" + string(rune('1'+i)), Listen: strings.TrimPrefix(routes[i], "tls://"), Routes: routes}
+		c.CertFile = filepath.Join(t.TempDir(), "node")
+		c.KeyFile, c.CAFile = c.CertFile, filepath.Join(t.TempDir(), "ca")
+		return c
+	}
+	one, two := node(0), node(1)
+	oneFiles, oneRoots := issue("n1")
+	twoFiles, twoRoots := issue("n2")
+	put(t, one.CertFile, oneFiles)
+	put(t, one.CAFile, oneRoots)
+	put(t, two.CertFile, twoFiles)
+	put(t, two.CAFile, oneRoots+twoRoots)
+	first := start(t, one)
+	second := start(t, two)
+	if peers := first.Status().Peers; peers != 0 {
+		t.Fatalf("%d peers of an unknown authority", peers)
+	}
+	put(t, one.CAFile, oneRoots+twoRoots)
+	waitFor(t, "the nodes are connected", func() bool { return first.Status().Peers == 1 && second.Status().Peers == 1 })
+	enrol(t, first, "hub", Hub, "corp")
+	waitFor(t, "the other node has the hub", func() bool { return len(second.Members()) == 1 })
+	_, js := daemonJS(t, second)
+	waitFor(t, "the streams exist", func() bool { _, ok := settings(t, js, "RCPT_corp"); return ok })
+
+	put(t, one.CAFile, oneRoots)
+	waitFor(t, "the change is read", func() bool { return string(first.authority.pem()) == oneRoots })
+	first.authority.renew(one.Log)
+	first.reloadRoots()
+	second.Shutdown()
+	waitFor(t, "the other node is gone", func() bool { return first.Status().Peers == 0 })
+	second = start(t, two)
+	waitFor(t, "the other node was rejected", func() bool { return strings.Contains(second.Status().LastError, "TLS") })
+	if peers := first.Status().Peers; peers != 0 {
+		t.Errorf("%d peers of an authority that was removed", peers)
+	}
+	if len(first.Members()) != 1 {
+		t.Errorf("members %+v", first.Members())
+	}
+}

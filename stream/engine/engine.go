@@ -86,8 +86,9 @@ type Engine struct {
 	restarted time.Time     // when the streams were last restarted; zero means never
 	pause     time.Duration // from then until the next restart
 
-	stop context.CancelFunc
-	wait sync.WaitGroup
+	provideNow chan struct{} // capacity 1
+	stop       context.CancelFunc
+	wait       sync.WaitGroup
 }
 
 // ErrUnknown reports that no member has the given name.
@@ -112,7 +113,7 @@ func Start(ctx context.Context, c Config) (*Engine, error) {
 		_, port, _ := net.SplitHostPort(c.Listen)
 		c.URLs = []string{"tls://" + net.JoinHostPort(host, port)}
 	}
-	e := &Engine{config: c, log: newServerLog(c.Log, c.Now)}
+	e := &Engine{config: c, log: newServerLog(c.Log, c.Now), provideNow: make(chan struct{}, 1)}
 	var err error
 	if e.authority, err = openAuthority(c); err != nil {
 		return nil, err
@@ -129,6 +130,7 @@ func Start(ctx context.Context, c Config) (*Engine, error) {
 	}
 	e.server.SetLoggerV2(e.log, false, false, false)
 	e.members.disconnect = e.server.DisconnectClientByID
+	e.members.changed = e.wakeProvide
 	e.members.connected = func(id uint64) bool { return e.server.GetClient(id) != nil }
 	e.server.Start()
 	if err := e.waitReady(ctx); err != nil {
@@ -140,6 +142,7 @@ func Start(ctx context.Context, c Config) (*Engine, error) {
 	e.stop = stop
 	e.wait.Go(func() { e.maintain(background) })
 	e.wait.Go(func() { e.limit(background) })
+	e.wait.Go(func() { e.provide(background) })
 	if c.Cluster != nil {
 		e.wait.Go(func() { e.replicate(background) })
 	}
@@ -254,6 +257,7 @@ func (e *Engine) maintain(ctx context.Context) {
 	for {
 		_ = safely.Do(e.config.Log, "maintenance of the engine", func() error { // Do logs the error
 			e.authority.renew(e.config.Log)
+			e.reloadRoots()
 			e.revive()
 			return nil
 		})
@@ -263,6 +267,23 @@ func (e *Engine) maintain(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// reloadRoots makes the server verify other nodes with authority certificates that were replaced. Connections
+// between nodes stay. Members are not verified by certificates.
+func (e *Engine) reloadRoots() {
+	if !e.authority.takeReplaced() || e.config.Cluster == nil {
+		return
+	}
+	options, err := e.options()
+	if err == nil {
+		err = e.server.ReloadOptions(options)
+	}
+	if err != nil {
+		e.config.Log.Warn("nats.tls.ca_file has changed, but nodes cannot be verified with it; restart the daemon", "error", err)
+		return
+	}
+	e.config.Log.Info("nats.tls.ca_file has changed; nodes are verified with it")
 }
 
 // restartInterval and maxRestartInterval limit the pause between restarts of the streams. It doubles while restarts
@@ -310,4 +331,5 @@ func (e *Engine) revive() {
 		return
 	}
 	e.config.Log.Info("streams of the engine restarted", "because", problem)
+	e.wakeProvide()
 }

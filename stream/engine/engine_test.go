@@ -105,92 +105,186 @@ func daemonJS(t *testing.T, e *Engine) (*nats.Conn, jetstream.JetStream) {
 	return nc, js
 }
 
-// TestEdgeIsConfined checks that the server rejects everything an edge may not do, and permits the rest.
-func TestEdgeIsConfined(t *testing.T) {
+// TestMembersAreConfined checks that the server rejects everything that a member may not do, and permits the rest.
+// Requests of a JetStream API have the subjects of the API of the server.
+func TestMembersAreConfined(t *testing.T) {
 	e := start(t, testConfig(t, t.TempDir()))
+	const both, none, hubs, edges = "hub edge", "", "hub", "edge"
+	members := map[string]*confined{}
+	for _, role := range []Role{Hub, Edge} {
+		members[string(role)] = newConfined(t, e, "my"+string(role), role, "corp")
+	}
+	newConfined(t, e, "otherhub", Hub, "lab")
 	_, js := daemonJS(t, e)
-	for name, subjects := range map[string]string{"RCPT_corp": "rcpt.corp.>", "RCPT_lab": "rcpt.lab.>"} {
-		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{subjects},
-			AllowDirect: true}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, b := range []string{"RCPTLEASE", bucket} {
-		if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: b}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	rejected := make(chan error, 1)
-	nc, err := dial(t, e, enrol(t, e, "mx1", Edge, "corp"), nats.CustomInboxPrefix("_INBOX.mx1"),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { rejected <- err }))
-	if err != nil {
-		t.Fatal(err)
-	}
+	waitFor(t, "the streams exist", func() bool {
+		_, err := js.Stream(t.Context(), "RCPT_lab")
+		return err == nil
+	})
 	for _, c := range []struct {
 		name, subject string
 		subscribe     bool
-		allowed       bool
+		allowed       string // roles
 	}{
-		{"read its stream", "$JS.API.STREAM.INFO.RCPT_corp", false, true},
-		{"create a consumer of its stream", "$JS.API.CONSUMER.CREATE.RCPT_corp.c.rcpt.corp.o.>", false, true},
-		{"read a message of its stream", "$JS.API.STREAM.MSG.GET.RCPT_corp", false, true},
-		{"its own inbox", "_INBOX.mx1.x", true, true},
+		{"read its stream", "$JS.API.STREAM.INFO.RCPT_corp", false, both},
+		{"create a consumer of its stream", "$JS.API.CONSUMER.CREATE.RCPT_corp.c.rcpt.corp.o.>", false, both},
+		{"create a nameless consumer of its stream", "$JS.API.CONSUMER.CREATE.RCPT_corp", false, both},
+		{"read from a consumer of its stream", "$JS.API.CONSUMER.MSG.NEXT.RCPT_corp.c", false, both},
+		{"delete a consumer of its stream", "$JS.API.CONSUMER.DELETE.RCPT_corp.c", false, both},
+		{"read a message of its stream", "$JS.API.STREAM.MSG.GET.RCPT_corp", false, both},
+		{"its own inbox", "_INBOX.my$ROLE.x", true, both},
 
-		{"get a bare message of its stream", "$JS.API.DIRECT.GET.RCPT_corp", false, false},
-		{"publish an object", "rcpt.corp.o.00112233445566778899aabbccddeeff", false, false},
-		{"publish a state", "rcpt.corp.state", false, false},
-		{"publish to another directory", "rcpt.lab.o.1", false, false},
-		{"read another directory's stream", "$JS.API.STREAM.INFO.RCPT_lab", false, false},
-		{"consume another directory's stream", "$JS.API.CONSUMER.CREATE.RCPT_lab.c", false, false},
-		{"read a message of another directory's stream", "$JS.API.DIRECT.GET.RCPT_lab", false, false},
-		{"write the hub's lease", "$KV.RCPTLEASE.corp", false, false},
-		{"read the stream of the leases", "$JS.API.STREAM.INFO.KV_RCPTLEASE", false, false},
-		{"write the members", "$KV." + bucket + ".mx2", false, false},
-		{"read the members", "$JS.API.DIRECT.GET.KV_" + bucket, false, false},
-		{"create a stream", "$JS.API.STREAM.CREATE.OTHER", false, false},
-		{"change its stream", "$JS.API.STREAM.UPDATE.RCPT_corp", false, false},
-		{"purge its stream", "$JS.API.STREAM.PURGE.RCPT_corp", false, false},
-		{"delete its stream", "$JS.API.STREAM.DELETE.RCPT_corp", false, false},
-		{"delete a message", "$JS.API.STREAM.MSG.DELETE.RCPT_corp", false, false},
-		{"snapshot its stream", "$JS.API.STREAM.SNAPSHOT.RCPT_corp", false, false},
-		{"restore a stream", "$JS.API.STREAM.RESTORE.RCPT_corp", false, false},
-		{"move a leader", "$JS.API.STREAM.LEADER.STEPDOWN.RCPT_corp", false, false},
-		{"list streams", "$JS.API.STREAM.LIST", false, false},
-		{"list consumers", "$JS.API.CONSUMER.LIST.RCPT_corp", false, false},
-		{"name consumers", "$JS.API.CONSUMER.NAMES.RCPT_corp", false, false},
-		{"create a durable consumer", "$JS.API.CONSUMER.DURABLE.CREATE.RCPT_corp.d", false, false},
-		{"move a leader of consumers", "$JS.API.CONSUMER.LEADER.STEPDOWN.RCPT_corp.c", false, false},
-		{"purge an account", "$JS.API.ACCOUNT.PURGE.$G", false, false},
-		{"report as another edge", "rcpt-edge.corp.mx2", false, false},
-		{"system requests", "$SYS.REQ.SERVER.PING", false, false},
-		{"another edge's inbox", "_INBOX.mx2.x", true, false},
-		{"all inboxes", "_INBOX.>", true, false},
-		{"everything", ">", true, false},
-		{"objects on the wire", "rcpt.corp.o.>", true, false},
-		{"system events", "$SYS.>", true, false},
+		{"publish an object", "rcpt.corp.o.00112233445566778899aabbccddeeff", false, hubs},
+		{"publish a state", "rcpt.corp.state", false, hubs},
+		{"answer queries of its directory", "rcpt-find.corp", true, hubs},
+		{"answer an edge", "_INBOX.mx2.x", false, hubs},
+		{"write its lease", "$KV.RCPTLEASE.corp", false, hubs},
+		{"ask for its lease", "$KV.RCPTLEASE.corp.wait", false, hubs},
+		{"find the leases", "$JS.API.STREAM.INFO.KV_RCPTLEASE", false, hubs},
+		{"read a lease", "$JS.API.STREAM.MSG.GET.KV_RCPTLEASE", false, hubs},
+		{"find the reports", "$JS.API.STREAM.INFO.RCPTEDGES", false, hubs},
+		{"read a report", "$JS.API.STREAM.MSG.GET.RCPTEDGES", false, hubs},
+
+		{"report", "rcpt-edge.corp.my$ROLE", false, edges},
+		{"query the hub", "rcpt-find.corp", false, edges},
+
+		{"get a bare message of its stream", "$JS.API.DIRECT.GET.RCPT_corp", false, none},
+		{"get a bare message of a subject", "$JS.API.DIRECT.GET.RCPT_corp.rcpt.corp.state", false, none},
+		{"get a bare lease", "$JS.API.DIRECT.GET.KV_RCPTLEASE.$KV.RCPTLEASE.corp", false, none},
+		{"publish to another directory", "rcpt.lab.o.00112233445566778899aabbccddeeff", false, none},
+		{"publish a state of another directory", "rcpt.lab.state", false, none},
+		{"publish another kind of message", "rcpt.corp.x", false, none},
+		{"read another directory's stream", "$JS.API.STREAM.INFO.RCPT_lab", false, none},
+		{"consume another directory's stream", "$JS.API.CONSUMER.CREATE.RCPT_lab.c", false, none},
+		{"read from a consumer of another directory", "$JS.API.CONSUMER.MSG.NEXT.RCPT_lab.c", false, none},
+		{"delete a consumer of another directory", "$JS.API.CONSUMER.DELETE.RCPT_lab.c", false, none},
+		{"get a message of another directory's stream", "$JS.API.STREAM.MSG.GET.RCPT_lab", false, none},
+		{"get a bare message of another directory's stream", "$JS.API.DIRECT.GET.RCPT_lab", false, none},
+		{"query the hub of another directory", "rcpt-find.lab", false, none},
+		{"answer queries of another directory", "rcpt-find.lab", true, none},
+		{"write the lease of another directory", "$KV.RCPTLEASE.lab", false, none},
+		{"ask for the lease of another directory", "$KV.RCPTLEASE.lab.wait", false, none},
+		{"consume the leases", "$JS.API.CONSUMER.CREATE.KV_RCPTLEASE.c", false, none},
+		{"consume the reports", "$JS.API.CONSUMER.CREATE.RCPTEDGES.c", false, none},
+		{"write the members", "$KV." + bucket + ".mx2", false, none},
+		{"find the members", "$JS.API.STREAM.INFO.KV_" + bucket, false, none},
+		{"read the members", "$JS.API.DIRECT.GET.KV_" + bucket, false, none},
+		{"create a stream", "$JS.API.STREAM.CREATE.OTHER", false, none},
+		{"create its stream", "$JS.API.STREAM.CREATE.RCPT_corp", false, none},
+		{"change its stream", "$JS.API.STREAM.UPDATE.RCPT_corp", false, none},
+		{"create the stream of another directory", "$JS.API.STREAM.CREATE.RCPT_lab", false, none},
+		{"change the stream of another directory", "$JS.API.STREAM.UPDATE.RCPT_lab", false, none},
+		{"create the leases", "$JS.API.STREAM.CREATE.KV_RCPTLEASE", false, none},
+		{"change the leases", "$JS.API.STREAM.UPDATE.KV_RCPTLEASE", false, none},
+		{"create the reports", "$JS.API.STREAM.CREATE.RCPTEDGES", false, none},
+		{"change the reports", "$JS.API.STREAM.UPDATE.RCPTEDGES", false, none},
+		{"purge its stream", "$JS.API.STREAM.PURGE.RCPT_corp", false, none},
+		{"delete its stream", "$JS.API.STREAM.DELETE.RCPT_corp", false, none},
+		{"delete a message", "$JS.API.STREAM.MSG.DELETE.RCPT_corp", false, none},
+		{"delete a lease", "$JS.API.STREAM.MSG.DELETE.KV_RCPTLEASE", false, none},
+		{"purge the leases", "$JS.API.STREAM.PURGE.KV_RCPTLEASE", false, none},
+		{"purge the reports", "$JS.API.STREAM.PURGE.RCPTEDGES", false, none},
+		{"snapshot its stream", "$JS.API.STREAM.SNAPSHOT.RCPT_corp", false, none},
+		{"snapshot another stream", "$JS.API.STREAM.SNAPSHOT.RCPT_lab", false, none},
+		{"restore a stream", "$JS.API.STREAM.RESTORE.RCPT_corp", false, none},
+		{"move a leader", "$JS.API.STREAM.LEADER.STEPDOWN.RCPT_corp", false, none},
+		{"remove a peer", "$JS.API.STREAM.PEER.REMOVE.RCPT_corp", false, none},
+		{"move the leader of all", "$JS.API.META.LEADER.STEPDOWN", false, none},
+		{"list streams", "$JS.API.STREAM.LIST", false, none},
+		{"name streams", "$JS.API.STREAM.NAMES", false, none},
+		{"list consumers", "$JS.API.CONSUMER.LIST.RCPT_corp", false, none},
+		{"name consumers", "$JS.API.CONSUMER.NAMES.RCPT_corp", false, none},
+		{"read about consumers", "$JS.API.CONSUMER.INFO.RCPT_lab.c", false, none},
+		{"create a durable consumer", "$JS.API.CONSUMER.DURABLE.CREATE.RCPT_corp.d", false, none},
+		{"pause a consumer", "$JS.API.CONSUMER.PAUSE.RCPT_corp.c", false, none},
+		{"move a leader of consumers", "$JS.API.CONSUMER.LEADER.STEPDOWN.RCPT_corp.c", false, none},
+		{"confirm the messages of others", "$JS.ACK.RCPT_lab.c.1.1.1.1.1", false, none},
+		{"control the flow of others", "$JS.FC.RCPT_lab.c.x", false, none},
+		{"read the usage of the account", "$JS.API.INFO", false, none},
+		{"purge an account", "$JS.API.ACCOUNT.PURGE.$G", false, none},
+		{"report as another edge", "rcpt-edge.corp.mx2", false, none},
+		{"report about another directory", "rcpt-edge.lab.my$ROLE", false, none},
+		{"system requests", "$SYS.REQ.SERVER.PING", false, none},
+		{"another host's inbox", "_INBOX.mx2.x", true, none},
+		{"all inboxes", "_INBOX.>", true, none},
+		{"everything", ">", true, none},
+		{"its objects on the wire", "rcpt.corp.o.>", true, none},
+		{"objects of another directory on the wire", "rcpt.lab.o.>", true, none},
+		{"leases on the wire", "$KV.>", true, none},
+		{"reports on the wire", "rcpt-edge.>", true, none},
+		{"requests on the wire", "$JS.API.>", true, none},
+		{"events of streams", "$JS.EVENT.>", true, none},
+		{"system events", "$SYS.>", true, none},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			if c.subscribe {
-				sub, err := nc.SubscribeSync(c.subject)
-				if err != nil {
-					t.Fatal(err)
+		for role, m := range members {
+			t.Run(role+" "+c.name, func(t *testing.T) {
+				subject := strings.ReplaceAll(c.subject, "$ROLE", role)
+				err := m.try(subject, c.subscribe)
+				if want := strings.Contains(c.allowed, role); (err == nil) != want {
+					t.Errorf("%s: the server says %v, want allowed: %t", subject, err, want)
 				}
-				defer sub.Unsubscribe()
-			} else if err := nc.Publish(c.subject, nil); err != nil {
-				t.Fatal(err)
-			}
-			if err := nc.FlushTimeout(10 * time.Second); err != nil { // errors arrive before the PONG
-				t.Fatal(err)
-			}
-			var got error
-			select {
-			case got = <-rejected:
-			case <-time.After(map[bool]time.Duration{true: 50 * time.Millisecond, false: 5 * time.Second}[c.allowed]):
-			}
-			if (got == nil) != c.allowed || got != nil && !errors.Is(got, nats.ErrPermissionViolation) {
-				t.Errorf("%s: the server says %v, want allowed: %t", c.subject, got, c.allowed)
-			}
-		})
+			})
+		}
+	}
+}
+
+// confined is a connection of a member.
+type confined struct {
+	t        *testing.T
+	nc       *nats.Conn
+	rejected chan error
+}
+
+func newConfined(t *testing.T, e *Engine, name string, role Role, directories ...string) *confined {
+	t.Helper()
+	m := &confined{t: t, rejected: make(chan error, 1)}
+	var err error
+	m.nc, err = dial(t, e, enrol(t, e, name, role, directories...), nats.CustomInboxPrefix("_INBOX."+name),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { m.rejected <- err }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// try returns why the server rejects a subject. The server reports that before it answers the flush, and the
+// library passes it on in a goroutine, in order, so a subject that is always rejected ends the wait.
+func (m *confined) try(subject string, subscribe bool) error {
+	m.t.Helper()
+	if subscribe {
+		sub, err := m.nc.SubscribeSync(subject)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		defer func() { _ = sub.Unsubscribe() }()
+	} else if err := m.nc.Publish(subject, nil); err != nil {
+		m.t.Fatal(err)
+	}
+	const always = "always-rejected"
+	if err := m.nc.Publish(always, nil); err != nil {
+		m.t.Fatal(err)
+	}
+	first := m.await()
+	if strings.Contains(first.Error(), always) {
+		return nil
+	}
+	if last := m.await(); !strings.Contains(last.Error(), always) {
+		m.t.Errorf("the server says %v", last)
+	}
+	return first
+}
+
+// await returns the next rejection.
+func (m *confined) await() error {
+	m.t.Helper()
+	select {
+	case err := <-m.rejected:
+		if !errors.Is(err, nats.ErrPermissionViolation) {
+			m.t.Errorf("the server says %v", err)
+		}
+		return err
+	case <-time.After(30 * time.Second):
+		m.t.Fatal("the server rejects nothing")
+		return nil
 	}
 }
 
@@ -430,23 +524,7 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 // TestCluster checks that an edge enrolled at one node can connect to all nodes, that a node which was down
 // learns of changes, and that a node without a certificate of the authority cannot join.
 func TestCluster(t *testing.T) {
-	routes := []string{"tls://" + freePort(t), "tls://" + freePort(t), "tls://" + freePort(t)}
-	var configs []Config
-	for i := range 3 {
-		c := testConfig(t, t.TempDir())
-		c.Cluster = &Cluster{Node: fmt.Sprintf("n%d", i+1), Listen: strings.TrimPrefix(routes[i], "tls://"), Routes: routes}
-		configs = append(configs, c)
-	}
-	first := start(t, configs[0])
-	for i := 1; i < 3; i++ {
-		data, err := first.AddNode(configs[i].Cluster.Node)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file := filepath.Join(t.TempDir(), "node")
-		put(t, file, string(data))
-		configs[i].CertFile, configs[i].KeyFile, configs[i].CAFile = file, file, file
-	}
+	first, configs := clusterConfigs(t)
 	second := start(t, configs[1])
 	third, err := Start(t.Context(), configs[2])
 	if err != nil {
@@ -479,7 +557,7 @@ func TestCluster(t *testing.T) {
 		t.Errorf("a removed edge: %v", err)
 	}
 	stranger := testConfig(t, t.TempDir())
-	stranger.Cluster = &Cluster{Node: "n4", Listen: freePort(t), Routes: routes}
+	stranger.Cluster = &Cluster{Node: "n4", Listen: freePort(t), Routes: configs[0].Cluster.Routes}
 	fourth := start(t, stranger)
 	if peers := fourth.Status().Peers; peers != 0 {
 		t.Errorf("a stranger has %d peers", peers)

@@ -67,6 +67,7 @@ type members struct {
 	path       string
 	disconnect func(id uint64) error
 	connected  func(id uint64) bool
+	changed    func() // called after a member was enrolled; nil means no callback
 
 	now func() time.Time
 
@@ -203,6 +204,9 @@ func (m *members) put(one Member) error {
 	m.mu.Unlock()
 	if had && !old.same(one) {
 		m.kick(one.Name)
+	}
+	if m.changed != nil {
+		m.changed()
 	}
 	return nil
 }

@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"rcpt-milter/stream"
 )
 
 // clusterName is the cluster name that all clusters of engines use.
-const clusterName = "rcpt-milter"
+const clusterName = stream.EngineName
 
 // Intervals of the server. A silent client is detected after maxPings times pingInterval. After a crash of the
 // machine, the streams may lack the messages of the last syncInterval.

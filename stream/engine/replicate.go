@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rcpt-milter/internal/safely"
@@ -73,30 +72,23 @@ func (e *Engine) change(ctx context.Context, do func(context.Context, jetstream.
 
 // withBucket calls do with the bucket. It creates the bucket if it is missing.
 func (e *Engine) withBucket(ctx context.Context, do func(context.Context, jetstream.KeyValue) error) error {
-	nc, err := nats.Connect("", nats.InProcessServer(e), nats.Name("rcpt-milter engine"), nats.NoReconnect())
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	kv, err := js.KeyValue(ctx, bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = e.createBucket(ctx, js)
-	}
-	if err != nil {
-		return err
-	}
-	return do(ctx, kv)
+	return e.withJetStream(func(js jetstream.JetStream) error {
+		kv, err := js.KeyValue(ctx, bucket)
+		if errors.Is(err, jetstream.ErrBucketNotFound) {
+			kv, err = e.createBucket(ctx, js)
+		}
+		if err != nil {
+			return err
+		}
+		return do(ctx, kv)
+	})
 }
 
 // createBucket creates the bucket. It fills it with the members of this node, which may have been a single
 // server before.
 func (e *Engine) createBucket(ctx context.Context, js jetstream.JetStream) (jetstream.KeyValue, error) {
 	kv, err := js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: bucket, Replicas: min(3, len(e.config.Cluster.Routes)), MaxValueSize: 64 << 10,
+		Bucket: bucket, Replicas: e.replicas(), MaxValueSize: 64 << 10,
 	})
 	if err != nil {
 		return nil, err

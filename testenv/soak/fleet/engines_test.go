@@ -129,6 +129,9 @@ func (w *world) user(name string, role stream.Role) string {
 		Directories: []string{"corp"}, Seed: string(seed), CA: w.servers[0].CA()}.File()
 	w.must(os.WriteFile(filepath.Join(w.dir, name+".enrol"), file, 0o600))
 	p := stream.Permissions(role, name, []string{"corp"})
+	if role == stream.HubRole {
+		p.Publish = append(p.Publish, stream.CreatePermissions([]string{"corp"})...)
+	}
 	return fmt.Sprintf("  {nkey: %s, permissions: {publish: [%s], subscribe: [%s]}}", key, quoted("", p.Publish),
 		quoted("", p.Subscribe))
 }
