@@ -164,7 +164,8 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 		return err
 	}
 	d.server, err = milter.NewServer(milter.ServerConfig{
-		Policy: first.policy, Observer: observer{d.metrics, d.refusals, &d.domains, d.wake}, Logger: log, Drain: drainTimeout,
+		Policy: first.policy, Observer: observer{d.metrics, d.refusals, &d.domains, d.wake}, Logger: log,
+		Connections: c.Limits.Connections, Idle: c.Limits.Idle, Drain: drainTimeout,
 	})
 	if err != nil {
 		return err

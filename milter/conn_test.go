@@ -50,7 +50,7 @@ const (
 func scriptedConn(t *testing.T, pieces ...string) (*conn, *scripted, *logBuffer) {
 	t.Helper()
 	log := newLogBuffer()
-	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Logger: log.logger(-4), Idle: testIdle,
+	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Logger: log.logger(-4), Connections: 9, Idle: testIdle,
 		Packet: testPacket})
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +181,8 @@ func TestConnEnds(t *testing.T) {
 				{"close for writing", func(c net.Conn) error { return c.(interface{ CloseWrite() error }).CloseWrite() }},
 			} {
 				t.Run(network+"/"+last.name+"/"+end.name, func(t *testing.T) {
-					s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Idle: time.Hour, Packet: time.Hour})
+					s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Connections: 9, Idle: time.Hour,
+						Packet: time.Hour})
 					if err != nil {
 						t.Fatal(err)
 					}
