@@ -109,7 +109,7 @@ func JoinEngine(ctx context.Context, file string) (Join, error) {
 	defer cancel()
 	log := slog.New(slog.DiscardHandler)
 	client, err := stream.Connect(stream.Config{URLs: n.URLs, CredentialsFile: file, Name: n.Name, Log: log,
-		TLS: func() (*tls.Config, error) { return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, nil }})
+		TLS: func() (*tls.Config, error) { return &tls.Config{RootCAs: roots, MinVersion: files.MinTLSVersion}, nil }})
 	if err != nil {
 		return Join{}, err
 	}
