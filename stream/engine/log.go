@@ -99,7 +99,7 @@ func ofClient(message string) bool {
 }
 
 // ofStore reports whether an error means that a stream could not write. The server keeps such an error: the
-// stream takes no messages until it is opened again, also if the disk has space again.
+// stream takes no messages until it is opened again, even if the disk has space again.
 func ofStore(message string) bool {
 	return strings.Contains(strings.ToLower(message), "critical write error") ||
 		strings.Contains(message, "failed to store a msg")
