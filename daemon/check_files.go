@@ -95,7 +95,7 @@ func (f *findings) checkFileAge(file string, ages fileAges) {
 	}
 }
 
-// checkLines warns of lines that are no entries, and of entries that are probably mistakes.
+// checkLines warns of lines that are not entries, and of entries that are probably mistakes.
 func (f *findings) checkLines(file string, table *tables.Table) {
 	for _, c := range []struct {
 		name  string
