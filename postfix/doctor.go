@@ -38,7 +38,7 @@ type Daemon struct {
 	Aliases             map[string][]string // targets by canonical domain
 	Connections         int                 // limits.connections
 	ExemptAuthenticated bool
-	Patience            time.Duration     // the longest configured time of an answer
+	ReplyTimeout        time.Duration     // the longest configured time of an answer
 	State               string            // of the directories, as in status; empty if the daemon does not answer
 	Unknown             string            // what unknown recipients get in this state; empty if the index can tell
 	StaleFiles          []string          // accept files that are stale, each with the reason, the effect and the remedy

@@ -294,7 +294,7 @@ func (e *examination) checkTimeouts() {
 		least, most             time.Duration
 	}{
 		{"connect_timeout", "milter_connect_timeout", "5s", leastConnect, mostConnect},
-		{"command_timeout", "milter_command_timeout", "10s", max(leastCommand, e.daemon.Patience+time.Second),
+		{"command_timeout", "milter_command_timeout", "10s", max(leastCommand, e.daemon.ReplyTimeout+time.Second),
 			mostCommand},
 	} {
 		groups := e.byValue(func(l listener, m Milter) string {

@@ -165,7 +165,7 @@ func TestProblems(t *testing.T) {
 			"timeout", "command_timeout of smtp/inet is 1s",
 			"postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=10s, connect_timeout=5s, " +
 				"default_action=tempfail }'"},
-		{"command timeout shorter than an answer may take", func(s *scene) { s.Patience = 10 * time.Second }, "timeout",
+		{"command timeout shorter than an answer may take", func(s *scene) { s.ReplyTimeout = 10 * time.Second }, "timeout",
 			"command_timeout of smtp/inet is 10s", ""},
 		{"connect timeout long", func(s *scene) {
 			s.set("smtpd_milters", "{ unix:rcpt-milter/milter.sock, default_action=tempfail }")

@@ -91,7 +91,7 @@ func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usu
 		d.Socketmap = append(d.Socketmap, l.String())
 	}
 	if c.Confirm.Enabled {
-		d.Patience = c.Confirm.Timeout
+		d.ReplyTimeout = c.Confirm.Timeout
 	}
 	for _, l := range c.Listen {
 		if l.Network == "fd" {
