@@ -23,7 +23,7 @@ func (a *app) removalsCommand() *cobra.Command {
 		Long: "Lists the removals that wait: addresses that a directory no longer has, and that are still accepted. They\n" +
 			"wait because so many at once may be an accident, or because the domain controller may not have replicated\n" +
 			"them yet.\n\n" +
-			"Exit status: 0 listed, approved or discarded, also if there are none; 1 failure.",
+			"Exit status: 0 listed, approved or discarded, even if there are none; 1 failure.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.removals(command.Context(), q, asJSON) },
 	}
@@ -62,7 +62,7 @@ func (a *app) removalsCommand() *cobra.Command {
 func (a *app) settleCommand(use, short, long string, q *control.RemovalsQuery,
 	do func(*control.Client, context.Context, control.RemovalsQuery, func(control.RemovalsDone)) error) *cobra.Command {
 	return &cobra.Command{
-		Use: use, Short: short, Long: long + "\n\nExit status: 0 done, also if nothing was held; 1 failure.",
+		Use: use, Short: short, Long: long + "\n\nExit status: 0 done, even if nothing was held; 1 failure.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if q.UpTo != 0 && q.Directory == "" {
