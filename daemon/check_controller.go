@@ -34,8 +34,8 @@ func (c *controllerCheck) checkCertificates(chain []*x509.Certificate) {
 		}
 		switch {
 		case cert.NotAfter.Sub(c.now()) < expiryWarning:
-			c.warning("certificate", "%s: %s %q expires on %s; %s: without it nothing can be read", c.where, whose, name,
-				c.until(cert.NotAfter), advice)
+			c.warning("certificate", "%s: %s %q expires on %s; %s: without it nothing can be read", c.where, whose,
+				name, c.until(cert.NotAfter), advice)
 		case i == 0:
 			c.good("certificate", "%s: %s %q is valid until %s", c.where, whose, name, c.until(cert.NotAfter))
 		}
@@ -109,8 +109,8 @@ func (c *controllerCheck) checkGlobalCatalog(ctx context.Context) error {
 		}
 		if schema.Exists && !schema.GlobalCatalog {
 			c.problem("global-catalog",
-				fmt.Errorf("%s: this is a port of the Global Catalog, which lacks %s (isMemberOfPartialAttributeSet is "+
-					"not set in the schema), "+
+				fmt.Errorf("%s: this is a port of the Global Catalog, which lacks %s (isMemberOfPartialAttributeSet "+
+					"is not set in the schema), "+
 					"so every object looks as if it had no address there; use port 636 or 389", c.where, name))
 			return nil
 		}
@@ -136,8 +136,8 @@ func (c *controllerCheck) needs() []neededAttribute {
 	}
 	for _, name := range c.d.AddressAttributes {
 		vital := strings.EqualFold(name, "proxyAddresses")
-		all = append(all, neededAttribute{name, vital, "either no object has an address there, or this account may not " +
-			"read it"})
+		all = append(all, neededAttribute{name, vital, "either no object has an address there, or this account may " +
+			"not read it"})
 	}
 	if c.d.OmitDisabledAccounts {
 		all = append(all, neededAttribute{"userAccountControl", false, "disabled_accounts: omit has no effect"})

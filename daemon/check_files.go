@@ -126,7 +126,8 @@ func (f *findings) checkEntries(file string, table *tables.Table, c *config.Conf
 	for _, a := range c.Refuse {
 		if line := table.Line(a.String()); line != 0 {
 			f.warning("accept-line-refused",
-				"accept_files: %s, line %d: %q can never match: it is in refuse as well, which comes first", file, line, a)
+				"accept_files: %s, line %d: %q can never match: it is in refuse as well, which comes first", file, line,
+				a)
 		}
 	}
 	for domain, targets := range table.AllAliases() {
@@ -137,8 +138,8 @@ func (f *findings) checkEntries(file string, table *tables.Table, c *config.Conf
 			}
 			f.warning("alias-open",
 				"accept_files: %s, line %d: every recipient of %s is accepted, because it is mapped to %s, "+
-					"which is not judged here; add that to domains, or write domain_aliases: {%s: %s} where a directory "+
-					"has its addresses", file, line, domain, target, domain, target)
+					"which is not judged here; add that to domains, or write domain_aliases: {%s: %s} where a "+
+					"directory has its addresses", file, line, domain, target, domain, target)
 		}
 	}
 }

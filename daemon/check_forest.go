@@ -33,8 +33,8 @@ func (c *controllerCheck) checkHybrid(ctx context.Context) error {
 		c.warning("hybrid",
 			"%s: this organization %s: it is a hybrid one, and mailboxes and groups that were made in the cloud are "+
 				"not in this directory; "+
-				"next, keep these domains in mode report, read \"rcpt-milter report\", and carry an export of Exchange Online "+
-				"into accept_files (active-directory.md, \"An export as an accept file\")",
+				"next, keep these domains in mode report, read \"rcpt-milter report\", and carry an export of "+
+				"Exchange Online into accept_files (active-directory.md, \"An export as an accept file\")",
 			c.where, sign)
 	}
 	return nil

@@ -47,7 +47,8 @@ func (f *findings) checkLive(ctx context.Context, c *config.Config, now func() t
 		}
 		checked := false
 		for _, at := range l.controllerURLs(ctx, d) {
-			controller := &controllerCheck{liveCheck: l, d: d, url: at, where: fmt.Sprintf("directory %s: %s", d.Name, at)}
+			controller := &controllerCheck{liveCheck: l, d: d, url: at, where: fmt.Sprintf("directory %s: %s", d.Name,
+				at)}
 			err := controller.check(ctx, !checked)
 			if err == nil {
 				checked = true
@@ -55,7 +56,8 @@ func (f *findings) checkLive(ctx context.Context, c *config.Config, now func() t
 			}
 			rejected := errors.Is(err, directory.ErrCredentials)
 			if err = fmt.Errorf("directory %s: %w", d.Name, err); rejected {
-				err = fmt.Errorf("%w; no other domain controller is tried, because a few failed logons lock the account", err)
+				err = fmt.Errorf("%w; no other domain controller is tried, because a few failed logons lock the "+
+					"account", err)
 			}
 			l.problem("controller", err)
 			if rejected || errors.Is(err, directory.ErrSecret) {
@@ -198,7 +200,7 @@ func (c *controllerCheck) checkClock() {
 func (c *controllerCheck) checkSynchronized() {
 	if c.root.Unsynchronized {
 		c.warning("not-synchronized", "%s: the controller has not replicated from its partners since it was started, "+
-			"promoted or restored (isSynchronized is FALSE), so only a daemon that has read this database last reads it; "+
-			"check its replication", c.where)
+			"promoted or restored (isSynchronized is FALSE), so only a daemon that has read this database last "+
+			"reads it; check its replication", c.where)
 	}
 }

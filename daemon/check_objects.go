@@ -182,7 +182,8 @@ func (l *liveCheck) checkCoverage() {
 			lies := text.Count(n, "public folder with an address of our domains lies",
 				"public folders with addresses of our domains lie")
 			l.warning("folders-outside",
-				"%s: %s outside bases, and would be rejected: %s; add these containers to bases", where, lies, g.folders)
+				"%s: %s outside bases, and would be rejected: %s; add these containers to bases", where, lies,
+				g.folders)
 		}
 		if n := g.others.total(); n > 0 {
 			l.warning("recipients-outside",

@@ -21,8 +21,8 @@ import (
 var _ control.Enroller = backend{}
 
 // errNoEngine reports that enrolment is impossible because this daemon has no engine.
-var errNoEngine = errors.New("this daemon has no engine; set nats in its configuration, or run the command at the host " +
-	"that has one")
+var errNoEngine = errors.New("this daemon has no engine; set nats in its configuration, or run the command at the " +
+	"host that has one")
 
 // enrolling returns the engine of this daemon.
 func (b backend) enrolling() (*engine.Engine, error) {
@@ -61,7 +61,8 @@ func (b backend) Members(context.Context) ([]control.Member, error) {
 	var all []control.Member
 	for _, m := range e.Members() {
 		all = append(all, control.Member{Name: m.Name, Role: string(m.Role), Directories: m.Directories,
-			Added: control.Time{Time: m.Added}, Connected: m.Connected, Since: control.Time{Time: m.Since}, Remote: m.Remote})
+			Added: control.Time{Time: m.Added}, Connected: m.Connected, Since: control.Time{Time: m.Since},
+			Remote: m.Remote})
 	}
 	return all, nil
 }

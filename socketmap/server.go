@@ -240,7 +240,8 @@ func (s *Server) accept(l net.Listener, serving *sync.WaitGroup) error {
 			return err
 		default:
 			s.failures.Add(1)
-			s.trouble.Warn("accepting a socketmap connection failed, trying again", "listen", l.Addr().String(), "error", err)
+			s.trouble.Warn("accepting a socketmap connection failed, trying again", "listen", l.Addr().String(),
+				"error", err)
 			s.pause()
 		}
 	}

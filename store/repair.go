@@ -202,7 +202,7 @@ func (p *Pass) closingMark(o Object) func(ownedRecord) ownedRecord {
 // logKeptOpen logs how many addresses keepOpen found.
 func (p *Pass) logKeptOpen() {
 	if p.kept > 0 {
-		p.s.config.Log.Warn("lookups have addresses open that object records have internal-only; judging them as removals",
-			"directory", p.info.Directory, "pass", p.info.Number, "addresses", p.kept)
+		p.s.config.Log.Warn("lookups have addresses open that object records have internal-only; judging them as "+
+			"removals", "directory", p.info.Directory, "pass", p.info.Number, "addresses", p.kept)
 	}
 }

@@ -29,11 +29,13 @@ func (a *app) removalsCommand() *cobra.Command {
 	}
 	command.PersistentFlags().StringVar(&q.Directory, "directory", "", "only those of the directory with this `NAME`")
 	command.Flags().BoolVar(&asJSON, "json", false, "as JSON, for tools")
-	approve := a.settleCommand("approve", "Apply the held removals", "Applies the held removals. On a terminal it shows\n"+
-		"how many addresses each domain would lose, and asks for confirmation.\n"+
-		"The command waits for a running pass, but does not approve what that pass holds. It leaves removals\n"+
-		"that wait for replication or for the next pass.", &q,
-		func(client *control.Client, ctx context.Context, q control.RemovalsQuery, done func(control.RemovalsDone)) error {
+	approve := a.settleCommand("approve", "Apply the held removals",
+		"Applies the held removals. On a terminal it shows\n"+
+			"how many addresses each domain would lose, and asks for confirmation.\n"+
+			"The command waits for a running pass, but does not approve what that pass holds. It leaves removals\n"+
+			"that wait for replication or for the next pass.", &q,
+		func(client *control.Client, ctx context.Context, q control.RemovalsQuery,
+			done func(control.RemovalsDone)) error {
 			all := []control.RemovalsQuery{q}
 			if !yes {
 				var err error
@@ -49,8 +51,8 @@ func (a *app) removalsCommand() *cobra.Command {
 			return nil
 		})
 	approve.Flags().BoolVar(&yes, "yes", false, "do not ask for confirmation")
-	approve.Flags().Uint64Var(&q.UpTo, "up-to", 0, "only those held by this `PASS` and earlier ones (default: all that "+
-		"are held now)")
+	approve.Flags().Uint64Var(&q.UpTo, "up-to", 0, "only those held by this `PASS` and earlier ones (default: all "+
+		"that are held now)")
 	command.AddCommand(approve,
 		a.settleCommand("discard", "Discard the held removals",
 			"Discards the held removals: the addresses stay until a full pass finds them missing again.\n"+
@@ -66,8 +68,9 @@ func (a *app) settleCommand(use, short, long string, q *control.RemovalsQuery,
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if q.UpTo != 0 && q.Directory == "" {
-				return &exitError{exitUsage, errors.New("--up-to requires --directory: passes are numbered across all " +
-					"directories, and another directory may have made one since")}
+				return &exitError{exitUsage,
+					errors.New("--up-to requires --directory: passes are numbered across all " +
+						"directories, and another directory may have made one since")}
 			}
 			client, err := a.client()
 			if err != nil {
@@ -189,7 +192,8 @@ func (l *removalList) flush() error {
 func (l *removalList) heading(p *terminal.Page) string {
 	for _, d := range l.status.Directories {
 		if d.Name == l.directory && d.HeldRemovals > 0 {
-			return p.Warn(text.Count(d.HeldRemovals, "removal", "removals")+" held back") + ": " + text.Printable(d.HoldReason)
+			return p.Warn(text.Count(d.HeldRemovals, "removal", "removals")+" held back") + ": " +
+				text.Printable(d.HoldReason)
 		}
 	}
 	return "removals that need no approval"

@@ -90,7 +90,8 @@ func (l *serverLog) due(format string) bool {
 
 // ofClient reports whether an error is about a client. Such an error is not a fault of the engine.
 func ofClient(message string) bool {
-	for _, sign := range []string{"authentication error", "Authorization", "TLS handshake error", " - cid:", "Violation"} {
+	for _, sign := range []string{"authentication error", "Authorization", "TLS handshake error", " - cid:",
+		"Violation"} {
 		if strings.Contains(message, sign) {
 			return true
 		}
