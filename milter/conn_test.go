@@ -148,7 +148,8 @@ func TestConnReports(t *testing.T) {
 		{"half a packet", []string{p, p[:7]},
 			`level=WARN msg="milter connection dropped" peer=local error="i/o timeout"`},
 		{"http", []string{"GET / HTTP/1.1\r\n\r\n"},
-			`level=WARN msg="milter connection dropped" peer=local error="not a milter packet: it begins with \"GET \""`},
+			`level=WARN msg="milter connection dropped" peer=local error="not a milter packet: it begins with ` +
+				`\"GET \""`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			conn, _, log := scriptedConn(t, c.pieces...)
@@ -178,7 +179,8 @@ func TestConnEnds(t *testing.T) {
 				do   func(net.Conn) error
 			}{
 				{"close", net.Conn.Close},
-				{"close for writing", func(c net.Conn) error { return c.(interface{ CloseWrite() error }).CloseWrite() }},
+				{"close for writing",
+					func(c net.Conn) error { return c.(interface{ CloseWrite() error }).CloseWrite() }},
 			} {
 				t.Run(network+"/"+last.name+"/"+end.name, func(t *testing.T) {
 					s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Connections: 9, Idle: time.Hour,

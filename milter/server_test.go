@@ -129,7 +129,8 @@ func TestAcceptRetries(t *testing.T) {
 func TestShutdownWhileAcceptFails(t *testing.T) {
 	check := goroutines(t)
 	log := newLogBuffer()
-	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Connections: 2000, Idle: time.Hour, Logger: log.logger(0)})
+	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Connections: 2000, Idle: time.Hour,
+		Logger: log.logger(0)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +240,8 @@ func TestDrainWaitsForIndex(t *testing.T) {
 
 func TestRun(t *testing.T) {
 	check := goroutines(t)
-	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Connections: 2000, Idle: time.Hour, Drain: time.Millisecond})
+	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Connections: 2000, Idle: time.Hour,
+		Drain: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -350,8 +350,8 @@ func TestConfirmCachesInternalOnlyAsMisses(t *testing.T) {
 		unknown := cost("nobody@corp.example", policy.Entry{})
 		internal := cost("board@corp.example", policy.Entry{Known: true, InternalOnly: true})
 		if internal != unknown {
-			t.Errorf("step %d, %v later: %d searches for the internal-only recipient, %d for the unknown one", step, wait,
-				internal, unknown)
+			t.Errorf("step %d, %v later: %d searches for the internal-only recipient, %d for the unknown one", step,
+				wait, internal, unknown)
 		}
 	}
 }

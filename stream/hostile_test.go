@@ -68,7 +68,8 @@ func (h *hostile) do(way, to string) {
 	case "push":
 		consumer(map[string]any{"deliver_subject": to, "deliver_policy": "all", "ack_policy": "none"})
 	case "push headers":
-		consumer(map[string]any{"deliver_subject": to, "deliver_policy": "all", "ack_policy": "none", "headers_only": true})
+		consumer(map[string]any{"deliver_subject": to, "deliver_policy": "all", "ack_policy": "none",
+			"headers_only": true})
 	case "pull":
 		pull := strings.Map(func(r rune) rune {
 			if r == '.' || r == '$' {
@@ -231,8 +232,8 @@ func TestLeaseIsHeldAgainstOthersValues(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			p := NewPublisher(PublisherConfig{Client: e.client("hub"), Store: s, Directory: "corp", LeaseTTL: 200 * time.Millisecond,
-				State: func() SourceState { return SourceState{} }, Log: quiet()})
+			p := NewPublisher(PublisherConfig{Client: e.client("hub"), Store: s, Directory: "corp",
+				LeaseTTL: 200 * time.Millisecond, State: func() SourceState { return SourceState{} }, Log: quiet()})
 			l, err := p.acquire(t.Context(), js)
 			if err != nil {
 				t.Fatal(err)

@@ -137,7 +137,8 @@ func TestCheckLive(t *testing.T) {
 		}, "warning:domain-unread", "child.corp.example"},
 		{"DNS zone, which is no domain", func(r *rig) {
 			r.add(adsim.CrossRef, "CN=ZONES,CN=Partitions,"+configurationNC,
-				adsim.Attrs{"nCName": {"DC=ForestDnsZones," + base}, "dnsRoot": {"zones.corp.example"}, "systemFlags": {"5"}})
+				adsim.Attrs{"nCName": {"DC=ForestDnsZones," + base}, "dnsRoot": {"zones.corp.example"},
+					"systemFlags": {"5"}})
 		}, "!warning:domain-unread", ""},
 		{"accepted domain without an entry", func(r *rig) { r.addAccepted("brand.example", "0") },
 			"warning:domain-missing", `"brand.example: report"`},
