@@ -105,7 +105,7 @@ func TestCheckLive(t *testing.T) {
 		}, "warning:password", `(in 5 days); set "password never expires"`},
 		{"password ends", func(r *rig) {
 			r.addAccount(adsim.Attrs{"msDS-UserPasswordExpiryTimeComputed": {interval(90*day + time.Hour)}})
-		}, "warning:password", "(in 90 days); a service"},
+		}, "warning:password", "(in 90 days), and a service cannot change it; set"},
 		{"account ends", func(r *rig) { r.addAccount(adsim.Attrs{"accountExpires": {interval(9*day + time.Hour)}}) },
 			"warning:account-expires", "(in 9 days)"},
 		{"account of another domain", func(*rig) {}, "warning:account-foreign", "svc-mail@corp.example"},
