@@ -107,7 +107,8 @@ func TestParts(t *testing.T) {
 	} {
 		a, err := Parse(c.in)
 		if err != nil || a.Local() != c.local || a.Domain() != c.domain || a.IsZero() {
-			t.Errorf("Parse(%q) has parts %q and %q (%v), want %q and %q", c.in, a.Local(), a.Domain(), err, c.local, c.domain)
+			t.Errorf("Parse(%q) has parts %q and %q (%v), want %q and %q", c.in, a.Local(), a.Domain(), err, c.local,
+				c.domain)
 		}
 	}
 	var zero Address
@@ -199,7 +200,8 @@ func TestWithDomainOf(t *testing.T) {
 		{"user@strasse.example", "user@strasse.example", "user@strasse.example"},
 		{"user@strasse.example", "user@Strasse.example", "user@strasse.example"},
 		{"user@strasse.example", "user@xn--strae-oqa.example", "user@xn--strae-oqa.example"},
-		{"user@strasse.faß.example", "user@straße.faß.example", "user@strasse.faß.example"}, // folded in part: not Postfix
+		// folded in part: not Postfix
+		{"user@strasse.faß.example", "user@straße.faß.example", "user@strasse.faß.example"},
 		{"user@βόλοσ.example", "user@βόλος.example", "user@xn--nxasmm1c.example"},
 		{"user@βόλοσ.example", "user@ΒΌΛΟΣ.example", "user@xn--nxasmq6b.example"},
 		{"user@münchen.example", "user@MÜNCHEN.example", "user@xn--mnchen-3ya.example"},

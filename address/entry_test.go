@@ -33,7 +33,8 @@ func TestCheckEntry(t *testing.T) {
 		{"SMTP", "SMTP:Ann@X.example", `"SMTP:" in front is no part of an address; write "ann@x.example"`},
 		{"sip", "sip:ann@x.example", `"sip:" in front`},
 		{"mailto", "mailto:ann@x.example", `write "ann@x.example"`},
-		{"X400", "X400:c=us;a= ;p=org;o=x;s=doe@x.example", `"X400:" in front is no part of an address; write user@domain`},
+		{"X400", "X400:c=us;a= ;p=org;o=x;s=doe@x.example",
+			`"X400:" in front is no part of an address; write user@domain`},
 		{"x500", "x500:/o=org/cn=ann@x.example", `write user@domain`},
 		{"twice", "smtp:smtp:ann@x.example", `"smtp:" in front is no part of an address; write user@domain`},
 		{"URL", "https://x.example/@ann@x.example", `"https:" in front`},
@@ -65,7 +66,8 @@ func TestCheckEntry(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := CheckEntry(c.entry)
-			if got := fmt.Sprint(err); (err == nil) != (c.want == "") || c.want != "" && !strings.Contains(got, c.want) {
+			if got := fmt.Sprint(err); (err == nil) != (c.want == "") ||
+				c.want != "" && !strings.Contains(got, c.want) {
 				t.Errorf("CheckEntry(%q) = %v, want %q", c.entry, err, c.want)
 			}
 		})
@@ -75,7 +77,8 @@ func TestCheckEntry(t *testing.T) {
 // FuzzCheckEntry: an address in canonical form, as the daemon itself prints it, is always a
 // good entry, but for its domain: what it has to say is about text that people write.
 func FuzzCheckEntry(f *testing.F) {
-	for _, text := range []string{"ann@x.example", "smtp:a@b", "/a@b/", "*@b", `"a:b"@c`, "a,b@c@d", "@b", ":@b", "!/@/"} {
+	for _, text := range []string{"ann@x.example", "smtp:a@b", "/a@b/", "*@b", `"a:b"@c`, "a,b@c@d", "@b", ":@b",
+		"!/@/"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

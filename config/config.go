@@ -276,11 +276,12 @@ func (c *Config) Warnings() []error { return c.warnings }
 // a valid configuration.
 func defaults() *Config {
 	return &Config{
-		Listen:       []Endpoint{{Network: "unix", Address: "/var/spool/postfix/rcpt-milter/milter.sock"}},
-		Socket:       Socket{Group: "postfix", Mode: 0o660},
-		Control:      Endpoint{Network: "unix", Address: "/run/rcpt-milter/control.sock"},
-		Metrics:      Endpoint{Network: "tcp", Address: "127.0.0.1:9417"},
-		Page:         Page{Serve: Loopback, Listen: Endpoint{Network: "unix", Address: "/run/rcpt-milter/" + pageSocket}},
+		Listen:  []Endpoint{{Network: "unix", Address: "/var/spool/postfix/rcpt-milter/milter.sock"}},
+		Socket:  Socket{Group: "postfix", Mode: 0o660},
+		Control: Endpoint{Network: "unix", Address: "/run/rcpt-milter/control.sock"},
+		Metrics: Endpoint{Network: "tcp", Address: "127.0.0.1:9417"},
+		Page: Page{Serve: Loopback,
+			Listen: Endpoint{Network: "unix", Address: "/run/rcpt-milter/" + pageSocket}},
 		Store:        Store{Dir: "/var/lib/rcpt-milter", MinFree: 256 << 20, Rebuild: RebuildAuto},
 		Domains:      map[string]Mode{},
 		AlwaysAccept: []string{"postmaster", "abuse"},
@@ -292,8 +293,8 @@ func defaults() *Config {
 		Export:       Export{Format: "postmap", Every: 5 * time.Minute, Timeout: time.Minute},
 		Confirm:      Confirm{Enabled: true, Timeout: 300 * time.Millisecond, PerSecond: 5},
 		NAT64:        []netip.Prefix{policy.WellKnownNAT64},
-		Harvest: Harvest{Mode: Report, Unknown: 20, Ratio: 0.8, Window: time.Hour, Penalty: time.Hour, IPv4: 24, IPv6: 64,
-			IPv6Site: 48},
+		Harvest: Harvest{Mode: Report, Unknown: 20, Ratio: 0.8, Window: time.Hour, Penalty: time.Hour, IPv4: 24,
+			IPv6: 64, IPv6Site: 48},
 		Limits:  Limits{Connections: 2000, Idle: 2 * time.Hour},
 		Journal: Journal{Keep: 30 * 24 * time.Hour},
 		Log:     Log{Format: "text", Level: "info"},

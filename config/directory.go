@@ -271,8 +271,9 @@ func (v value) splitAtCommas() bool {
 	items := v.node.items
 	for i := 1; i < len(items); i++ {
 		if rdn.MatchString(items[i-1].source) && rdn.MatchString(items[i].source) {
-			v.failAt(items[i-1].position, "%s: %s and %s are two items; put quotes around a whole distinguished name, as in "+
-				"[\"OU=Staff,DC=corp,DC=example\"]", v.path, quoted(items[i-1].source), quoted(items[i].source))
+			v.failAt(items[i-1].position, "%s: %s and %s are two items; put quotes around a whole distinguished "+
+				"name, as in [\"OU=Staff,DC=corp,DC=example\"]", v.path, quoted(items[i-1].source),
+				quoted(items[i].source))
 			return true
 		}
 	}

@@ -127,8 +127,8 @@ func TestTaken(t *testing.T) {
 	for settings, want := range map[string]bool{
 		"poll: 5s": true, "confirm: {enabled: true}": true, "page.serve: always": true, "password_file: " +
 			"/etc/x": true, "pasword_file: /etc/x": false, "discover: corp.example\nsite: Edge\n": true,
-		"pol: 5s": false, "poll: soon": false, "confirm: {enable: true}": false, "page.server: always": false, "bind: {dn: " +
-			"a}": false, "listen: fd:": false,
+		"pol: 5s": false, "poll: soon": false, "confirm: {enable: true}": false, "page.server: always": false,
+		"bind: {dn: a}": false, "listen: fd:": false,
 	} {
 		if err := taken(settings); (err == nil) != want {
 			t.Errorf("%s: %v, want taken: %t", settings, err, want)

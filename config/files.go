@@ -155,8 +155,8 @@ const laxStore fs.FileMode = 0o027
 // addresses.
 func (r *reader) warnLaxStore(dir string) {
 	if info, err := os.Stat(dir); err == nil && info.IsDir() && info.Mode().Perm()&laxStore != 0 {
-		r.failAt(r.first("store.dir", "store"), "store.dir: %s, which has all addresses, gives other accounts access (%v); "+
-			"chmod 0700 %s", dir, info.Mode(), dir)
+		r.failAt(r.first("store.dir", "store"), "store.dir: %s, which has all addresses, gives other accounts "+
+			"access (%v); chmod 0700 %s", dir, info.Mode(), dir)
 	}
 }
 

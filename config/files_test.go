@@ -270,7 +270,8 @@ func TestCheckFleetFiles(t *testing.T) {
 			"publish.stream.tls.cert_file: /nowhere with the key /no-key cannot be used: open /nowhere: no such file"},
 		{"no key of a stream",
 			"publish: {stream: {urls: [\"tls://hub1\"], tls: {cert_file: " + cert + ", key_file: /no-key}}}",
-			"publish.stream.tls.cert_file: " + cert + " with the key /no-key cannot be used: open /no-key: no such file"},
+			"publish.stream.tls.cert_file: " + cert +
+				" with the key /no-key cannot be used: open /no-key: no such file"},
 		{"no certificate of the engine", "nats: {tls: {cert_file: /nowhere, key_file: /no-key, ca_file: " + cert + "}}",
 			"nats.tls.cert_file: /nowhere with the key /no-key cannot be used: open /nowhere: no such file"},
 		{"no authority of the engine", "nats: {tls: {cert_file: /nowhere, key_file: /no-key, ca_file: /no-ca}}",

@@ -47,12 +47,12 @@ func TestFleetRules(t *testing.T) {
 			"directories[0].internal_only: internal_only and stream are mutually exclusive"},
 		{"an edge with its own guard", domains + edge + "    poll: 10s\n    removal_guard: {max: 9}\n", ""},
 		{"an edge without TLS", domains + strings.Replace(edge, "tls://", "nats://", 1), "has no TLS"},
-		{"an edge on loopback without TLS", domains + strings.Replace(edge, "tls://mx1.dmz.example", "nats://127.0.0.1", 1),
-			""},
+		{"an edge on loopback without TLS", domains + strings.Replace(edge, "tls://mx1.dmz.example", "nats://127.0.0.1",
+			1), ""},
 		{"a password in the URL", domains + strings.Replace(edge, "mx1", "u:secret@mx1", 1), "use credentials_file"},
 
-		{"an engine with its own certificate", domains + corp + "nats: {tls: {cert_file: /c, key_file: /k, ca_file: /a}}\n",
-			""},
+		{"an engine with its own certificate",
+			domains + corp + "nats: {tls: {cert_file: /c, key_file: /k, ca_file: /a}}\n", ""},
 		{"an engine with half a certificate", domains + corp + "nats: {tls: {key_file: /k, ca_file: /a}}\n",
 			"nats.tls: cert_file and key_file require each other"},
 		{"an engine without the authority", domains + corp + "nats: {tls: {cert_file: /c, key_file: /k}}\n",
@@ -60,7 +60,8 @@ func TestFleetRules(t *testing.T) {
 		{"monitoring on loopback", domains + corp + "nats: {monitor: \"inet:127.0.0.1:8222\"}\n", ""},
 		{"monitoring for all", domains + corp + "nats: {monitor: \"inet:0.0.0.0:8222\"}\n",
 			"nats.monitor: inet:0.0.0.0:8222 is reachable from other hosts"},
-		{"a cluster", domains + corp + "nats: {cluster: {node: n1, routes: [\"tls://n1\", \"tls://n2\", \"tls://n3\"]}}\n", ""},
+		{"a cluster", domains + corp + "nats: {cluster: {node: n1, routes: [\"tls://n1\", \"tls://n2\", " +
+			"\"tls://n3\"]}}\n", ""},
 		{"a cluster of one", domains + corp + "nats: {cluster: {node: n1, routes: [\"tls://n1\"]}}\n",
 			"nats.cluster.routes: expected all nodes, got one"},
 		{"a cluster without a name", domains + corp + "nats: {cluster: {routes: [\"tls://n1\", \"tls://n2\"]}}\n",
@@ -77,14 +78,16 @@ func TestFleetRules(t *testing.T) {
 		{"an engine that reports without recipients", "domains: {.example.com: report}\ndirectories: []\n" + nats,
 			`domains: neither a directory nor accept_files has the recipients of ".example.com"`},
 		{"an engine with files", domains + "directories: []\naccept_files: [/t]\n" + nats, ""},
-		{"a wrong file is the only error", domains + "directories: []\naccept_files: [t]\n", "accept_files[0]: expected"},
+		{"a wrong file is the only error", domains + "directories: []\naccept_files: [t]\n",
+			"accept_files[0]: expected"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Parse("config.yaml", []byte(c.in))
 			switch {
 			case c.want == "" && err != nil:
 				t.Errorf("%s\nis rejected: %v", c.in, err)
-			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n")):
+			case c.want != "" &&
+				(err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n")):
 				t.Errorf("%s\nerror %v\nwant one with %q", c.in, err, c.want)
 			}
 		})
@@ -99,8 +102,10 @@ func TestAcceptFilesMaxAge(t *testing.T) {
 		{"off", "accept_files_max_age: 0\n", "", ""},
 		{"off as a duration", "accept_files_max_age: 0s\n", "", ""},
 		{"with files and directories", "accept_files: [/t]\naccept_files_max_age: 36h\n", "", ""},
-		{"without files", "accept_files_max_age: 36h\n", "accept_files_max_age: has no effect without accept_files", ""},
-		{"negative", "accept_files: [/t]\naccept_files_max_age: -1h\n", "", "accept_files_max_age: expected a duration"},
+		{"without files", "accept_files_max_age: 36h\n", "accept_files_max_age: has no effect without accept_files",
+			""},
+		{"negative", "accept_files: [/t]\naccept_files_max_age: -1h\n", "",
+			"accept_files_max_age: expected a duration"},
 		{"without a unit", "accept_files: [/t]\naccept_files_max_age: 3600\n", "", "without a unit"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -112,7 +117,8 @@ func TestAcceptFilesMaxAge(t *testing.T) {
 				return
 			}
 			warning := errors.Join(got.Warnings()...)
-			if (warning != nil) != (c.warning != "") || warning != nil && !strings.Contains(warning.Error(), c.warning) {
+			if (warning != nil) != (c.warning != "") ||
+				warning != nil && !strings.Contains(warning.Error(), c.warning) {
 				t.Errorf("warning %v, want %q", warning, c.warning)
 			}
 		})

@@ -134,8 +134,8 @@ var stripPrefix = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,30}={1,2}$`)
 func parseStripPrefix(text string) (string, error) {
 	prefix := strings.ToLower(text)
 	if !stripPrefix.MatchString(prefix) {
-		return "", fmt.Errorf("expected a prefix such as \"prvs=\", letters and digits with one or two \"=\" at the end, "+
-			"got %s", quoted(text))
+		return "", fmt.Errorf("expected a prefix such as \"prvs=\", letters and digits with one or two \"=\" at the "+
+			"end, got %s", quoted(text))
 	}
 	return prefix, nil
 }
@@ -157,8 +157,9 @@ func parseNAT64(text string) (netip.Prefix, error) {
 		err = policy.CheckNAT64(prefix)
 	}
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("expected a NAT64 prefix such as \"64:ff9b::/96\" (/32, /40, /48, /56, /64 or "+
-			"/96), got %s", quoted(text))
+		return netip.Prefix{},
+			fmt.Errorf("expected a NAT64 prefix such as \"64:ff9b::/96\" (/32, /40, /48, /56, /64 or "+
+				"/96), got %s", quoted(text))
 	}
 	return prefix, nil
 }
@@ -180,8 +181,8 @@ func (r *reader) checkLists(c *Config) {
 	}
 	for i, pattern := range c.AcceptPatterns {
 		if path := fmt.Sprintf("accept_patterns[%d]", i); delimited.MatchString(pattern) {
-			r.warnAt(r.at[path], "%s: the slashes around %s are part of the pattern, and no address has them; remove the "+
-				"delimiters and flags of a pcre table", path, quoted(pattern))
+			r.warnAt(r.at[path], "%s: the slashes around %s are part of the pattern, and no address has them; "+
+				"remove the delimiters and flags of a pcre table", path, quoted(pattern))
 		}
 	}
 	for i, a := range c.Refuse {

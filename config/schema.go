@@ -227,7 +227,8 @@ func (v value) eachDomain(parse func(string) (string, error), visit func(domain 
 		domain, err := parse(source)
 		if before, after, spaced := strings.Cut(source, " "); err != nil && spaced && e.value.kind == null {
 			if _, invalid := parse(before); invalid == nil {
-				err = fmt.Errorf("no colon after %s; write %q", quoted(before), before+": "+strings.TrimLeft(after, " "))
+				err = fmt.Errorf("no colon after %s; write %q", quoted(before),
+					before+": "+strings.TrimLeft(after, " "))
 			}
 		}
 		if err != nil {

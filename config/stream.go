@@ -166,7 +166,8 @@ var nodeSyntax = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
 // parseNode reads the name of a node of a cluster.
 func parseNode(text string) (string, error) {
 	if !nodeSyntax.MatchString(text) {
-		return "", fmt.Errorf("expected a name of letters, digits, dashes and underscores, 32 at most, got %s", quoted(text))
+		return "", fmt.Errorf("expected a name of letters, digits, dashes and underscores, 32 at most, got %s",
+			quoted(text))
 	}
 	return text, nil
 }
@@ -210,7 +211,8 @@ func parseNATSURL(port string) func(string) (string, error) {
 		}
 		endpoint := Endpoint{Network: "tcp", Address: net.JoinHostPort(host, at)}
 		if u.Scheme == "nats" && !endpoint.Loopback() {
-			return "", fmt.Errorf("%s has no TLS, which is for loopback only; use tls://%s", quoted(text), endpoint.Address)
+			return "", fmt.Errorf("%s has no TLS, which is for loopback only; use tls://%s", quoted(text),
+				endpoint.Address)
 		}
 		return u.Scheme + "://" + endpoint.Address, nil
 	}

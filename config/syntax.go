@@ -53,10 +53,10 @@ var remedies = []struct{ message, remedy string }{
 	{"'}' not found", "the brace { is not closed; write } after the last value"},
 	{"'@' is a reserved character", `a text that begins with @ needs quotes, as in "@example.com"`},
 	{"'`' is a reserved character", "a text that begins with a backquote needs quotes"},
-	{"mapping value is not allowed in this context", "this line has a second colon; put quotes around a text with a colon " +
-		"and a space"},
-	{"value is not allowed in this context", "the indentation does not match the lines above; keys that belong together " +
-		"begin in the same column"},
+	{"mapping value is not allowed in this context", "this line has a second colon; put quotes around a text with a " +
+		"colon and a space"},
+	{"value is not allowed in this context", "the indentation does not match the lines above; keys that belong " +
+		"together begin in the same column"},
 }
 
 // starred is a line with a text that begins with an asterisk, where the parser expects none: that would be an
@@ -69,7 +69,8 @@ var plainKey = regexp.MustCompile(`^\s*(?:- )?([A-Za-z0-9.][A-Za-z0-9._-]*)(:?)(
 // remedy returns the fact and the remedy for a message of the parser about a line, or "".
 func remedy(message, line string) string {
 	if starred.MatchString(line) {
-		return `a text that begins with an asterisk needs quotes; for all sub-domains of example.com write ".example.com"`
+		return "a text that begins with an asterisk needs quotes; for all sub-domains of example.com write " +
+			`".example.com"`
 	}
 	for _, r := range remedies {
 		if strings.Contains(message, r.message) {

@@ -8,8 +8,8 @@ import (
 // TestUnquotedName: each mistake with a distinguished name gets one message, with the remedy.
 func TestUnquotedName(t *testing.T) {
 	for _, c := range []struct{ name, bind, want string }{
-		{"with a name", `{dn: CN=svc,OU=X,DC=corp,DC=example, password_file: /etc/p}`, `directories[0].bind: "OU=X" is part of a ` +
-			"distinguished name; put quotes around the whole name"},
+		{"with a name", `{dn: CN=svc,OU=X,DC=corp,DC=example, password_file: /etc/p}`,
+			`directories[0].bind: "OU=X" is part of a ` + "distinguished name; put quotes around the whole name"},
 		{"in quotes", `{dn: "CN=svc,OU=X,DC=corp,DC=example", password_file: /etc/p}`, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -199,8 +199,8 @@ func tokenProblem(token string) string {
 	}
 	switch {
 	case len(token) < least:
-		return fmt.Sprintf("the token has %s, and needs %d for 128 bits", text.Count(len(token), "character", "characters"),
-			least)
+		return fmt.Sprintf("the token has %s, and needs %d for 128 bits",
+			text.Count(len(token), "character", "characters"), least)
 	case len(token) > maxToken:
 		return fmt.Sprintf("the token has more than %d characters", maxToken)
 	case len(distinct) < minDistinct:
@@ -214,8 +214,8 @@ func (c *Config) warnTokenDomains(w *reader, tokens []Token) {
 	for _, token := range tokens {
 		for i, domain := range token.Domains {
 			if !c.hasEntryIn(domain) {
-				w.failAt(w.first("page.tokens"), "page.tokens: %s, line %d: domain %d is not in domains, so the token shows "+
-					"no recipients of it", c.Page.Tokens, token.Line, i+1)
+				w.failAt(w.first("page.tokens"), "page.tokens: %s, line %d: domain %d is not in domains, so the "+
+					"token shows no recipients of it", c.Page.Tokens, token.Line, i+1)
 			}
 		}
 	}

@@ -26,8 +26,8 @@ func (r *reader) validate(c *Config) {
 	}
 	r.checkSearches(c)
 	if c.Limits.Idle < shortIdle {
-		r.warnAt(r.at["limits.idle"], "limits.idle: Postfix sends nothing while it receives a message, so messages that "+
-			"take longer than %s are deferred; set it to some hours", formatDuration(c.Limits.Idle))
+		r.warnAt(r.at["limits.idle"], "limits.idle: Postfix sends nothing while it receives a message, so messages "+
+			"that take longer than %s are deferred; set it to some hours", formatDuration(c.Limits.Idle))
 	}
 	r.checkListeners(c, "listen", c.Listen)
 	r.checkListeners(c, "listen_socketmap", c.ListenSocketmap)
@@ -87,9 +87,9 @@ func (r *reader) checkSearches(c *Config) {
 	}
 	all := time.Duration(searches) * c.Confirm.Timeout
 	if c.Confirm.Enabled && searches > 1 && all >= commandTimeout && c.Confirm.Timeout < commandTimeout {
-		r.warnAt(r.first("confirm.timeout", "confirm"), "confirm.timeout: a recipient may take %d searches of %s each, "+
-			"because of its extension, its tag or a domain alias. Together that is not below %s, the command_timeout of the "+
-			"milter in Postfix; set a shorter timeout",
+		r.warnAt(r.first("confirm.timeout", "confirm"), "confirm.timeout: a recipient may take %d searches of %s "+
+			"each, because of its extension, its tag or a domain alias. Together that is not below %s, the "+
+			"command_timeout of the milter in Postfix; set a shorter timeout",
 			searches, formatDuration(c.Confirm.Timeout), formatDuration(commandTimeout))
 	}
 }
@@ -99,7 +99,8 @@ func (r *reader) checkListeners(c *Config, key string, listeners []Endpoint) {
 	for i, l := range listeners {
 		at := r.first(fmt.Sprintf("%s[%d]", key, i), key)
 		if !l.Loopback() && len(c.ListenAllow) == 0 {
-			r.failAt(at, "%s: %s is reachable from other hosts; set listen_allow to the networks that may connect", key, l)
+			r.failAt(at, "%s: %s is reachable from other hosts; set listen_allow to the networks that may connect", key,
+				l)
 		}
 		if l == c.Control || l == c.Metrics {
 			r.failAt(at, "%s: %s is also the address of control or metrics", key, l)
@@ -134,15 +135,16 @@ func (r *reader) checkPage(c *Config) {
 	case listen == c.Control || listen == c.Metrics:
 		r.failAt(at, "page.listen: %s is also the address of control or metrics", listen)
 	case listen.Network == "unix" && c.Page.Serve == Always:
-		r.warnAt(r.first("page.serve"), "page.serve: the page is not on the listener of metrics, but on page.listen (%s); "+
-			"to serve it over TCP, set page.listen to inet:host:port, and page.tokens", listen)
+		r.warnAt(r.first("page.serve"), "page.serve: the page is not on the listener of metrics, but on page.listen "+
+			"(%s); to serve it over TCP, set page.listen to inet:host:port, and page.tokens", listen)
 	case listen.Network == "unix":
 		return
 	case c.Page.Tokens == "":
-		r.failAt(at, "page.listen: every account of this host can connect to %s; set page.tokens to a file with a token, "+
-			"or use a unix socket", listen)
+		r.failAt(at, "page.listen: every account of this host can connect to %s; set page.tokens to a file with a "+
+			"token, or use a unix socket", listen)
 	case !listen.Loopback() && c.Page.Serve == Loopback:
-		r.failAt(at, "page.listen: %s is reachable from other hosts; set page.serve to always if that is intended", listen)
+		r.failAt(at, "page.listen: %s is reachable from other hosts; set page.serve to always if that is intended",
+			listen)
 	}
 }
 

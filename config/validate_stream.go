@@ -27,7 +27,8 @@ func (r *reader) checkStream(c *Config, path string, s Stream) {
 		return
 	}
 	if _, named := r.at[path+".urls"]; s.Embedded() && !named && c.NATS == nil {
-		r.failAt(at, "key \"urls\" is missing in %s; list the NATS servers, or set nats for an engine of this daemon", path)
+		r.failAt(at, "key \"urls\" is missing in %s; list the NATS servers, or set nats for an engine of this daemon",
+			path)
 	}
 	r.checkPair(path+".tls", s.TLS.CertFile, s.TLS.KeyFile)
 }
@@ -45,7 +46,8 @@ func (r *reader) checkFleet(c *Config) {
 		if _, set := r.at["publish.stream"]; set {
 			r.checkStream(c, "publish.stream", c.Publish.Stream)
 		} else if c.NATS == nil {
-			r.failAt(r.first("publish"), "key \"stream\" is missing in publish; set it, or nats for an engine of this daemon")
+			r.failAt(r.first("publish"), "key \"stream\" is missing in publish; set it, or nats for an engine of "+
+				"this daemon")
 		}
 		r.checkPublished(c)
 	}
@@ -55,11 +57,12 @@ func (r *reader) checkFleet(c *Config) {
 			r.failAt(r.first("nats.tls"), "nats.tls: cert_file requires ca_file, which hubs and edges verify it with")
 		}
 		if !n.Monitor.IsZero() && !n.Monitor.Loopback() {
-			r.failAt(r.first("nats.monitor"), "nats.monitor: %s is reachable from other hosts, and has no access control; "+
-				"use loopback", n.Monitor)
+			r.failAt(r.first("nats.monitor"), "nats.monitor: %s is reachable from other hosts, and has no access "+
+				"control; use loopback", n.Monitor)
 		}
 		if n.Cluster != nil && len(n.Cluster.Routes) == 1 {
-			r.failAt(r.first("nats.cluster.routes"), "nats.cluster.routes: expected all nodes, got one; a cluster has three")
+			r.failAt(r.first("nats.cluster.routes"), "nats.cluster.routes: expected all nodes, got one; a cluster "+
+				"has three")
 		}
 	}
 	r.checkWithoutDirectory(c)

@@ -74,7 +74,8 @@ func TestPageListener(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Page.Listen.String() != c.listen || got.ShowsPage() != c.shown || (len(got.Warnings()) > 0) != c.warns {
+			if got.Page.Listen.String() != c.listen || got.ShowsPage() != c.shown ||
+				(len(got.Warnings()) > 0) != c.warns {
 				t.Errorf("page.listen is %q, shown %t, warnings %v", got.Page.Listen, got.ShowsPage(), got.Warnings())
 			}
 		})

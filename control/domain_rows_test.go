@@ -23,8 +23,8 @@ func names(rows []DomainRow) (all []string) {
 
 func TestDomainRows(t *testing.T) {
 	s := Status{
-		Modes: map[string]string{"quiet.test": "enforce", ".sub.test": "report", "busy.test": "enforce", "a.test": "pass",
-			"later.test": "enforce"},
+		Modes: map[string]string{"quiet.test": "enforce", ".sub.test": "report", "busy.test": "enforce",
+			"a.test": "pass", "later.test": "enforce"},
 		Domains: map[string]int64{"quiet.test": 9, "x.sub.test": 3, "large.test": 70, "small.test": 3},
 		DomainDecisions: map[string]map[string]int64{
 			"busy.test": {"accepted": 5, "refused": 4, "temporary": 3, "report-only": 2, "of-a-later-version": 9},
@@ -49,7 +49,8 @@ func TestDomainRows(t *testing.T) {
 }
 
 func TestDomainSummary(t *testing.T) {
-	many := Status{Modes: map[string]string{}, Domains: map[string]int64{}, DomainDecisions: map[string]map[string]int64{}}
+	many := Status{Modes: map[string]string{}, Domains: map[string]int64{},
+		DomainDecisions: map[string]map[string]int64{}}
 	for i := range 30 {
 		domain := fmt.Sprintf("d%02d.test", i)
 		many.Modes[domain], many.DomainDecisions[domain] = "enforce", accepted(int64(i))
@@ -70,8 +71,8 @@ func TestDomainSummary(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := c.s.DomainSummary()
-			if len(got.Rows) != c.rows || got.More != c.more || got.MoreOthers != c.moreOthers || got.Counted != c.counted ||
-				c.first != "" && got.Rows[0].Domain != c.first {
+			if len(got.Rows) != c.rows || got.More != c.more || got.MoreOthers != c.moreOthers ||
+				got.Counted != c.counted || c.first != "" && got.Rows[0].Domain != c.first {
 				t.Errorf("%+v", got)
 			}
 		})
@@ -100,8 +101,8 @@ func TestTenantDomainSummary(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := TenantStatus{Domains: c.domains}.DomainSummary()
-			if diff := cmp.Diff(c.want, names(got.Rows)); diff != "" || got.More != c.more || got.Counted != c.counted ||
-				got.MoreOthers != 0 {
+			if diff := cmp.Diff(c.want, names(got.Rows)); diff != "" || got.More != c.more ||
+				got.Counted != c.counted || got.MoreOthers != 0 {
 				t.Errorf("%+v\n-want +got:\n%s", got, diff)
 			}
 		})

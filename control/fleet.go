@@ -30,7 +30,8 @@ type StreamStatus struct {
 	Sequence   uint64 `json:"sequence"`    // of the last state that was read
 	DigestOK   *bool  `json:"digest_ok"`   // the index equals that of the hub; null means not compared yet
 	Unreadable int    `json:"unreadable"`  // objects that keep their addresses, because their messages cannot be read
-	TooLarge   int    `json:"too_large"`   // objects that keep their addresses, because they have more than a message can hold
+	// objects that keep their addresses, because they have more than a message can hold
+	TooLarge   int    `json:"too_large"`
 	SharedName string `json:"shared_name"` // of this edge, if another host reports under it; empty means none does
 	NotNewer   bool   `json:"not_newer"`   // the stream shows nothing newer than the index, which stays as it is
 }
@@ -73,13 +74,14 @@ type EdgeStatus struct {
 
 // EngineStatus is the embedded NATS server of this daemon.
 type EngineStatus struct {
-	Listen    string   `json:"listen"`
-	URLs      []string `json:"urls"`     // where hubs and edges reach it
-	Running   bool     `json:"running"`  // it accepts connections
-	Ready     bool     `json:"ready"`    // streams can be read and written
-	Clients   int      `json:"clients"`  // connected hubs and edges
-	Members   int      `json:"members"`  // enrolled hubs and edges
-	Flooding  []string `json:"flooding"` // names of edges that may not connect for some time, because they sent too much
+	Listen  string   `json:"listen"`
+	URLs    []string `json:"urls"`    // where hubs and edges reach it
+	Running bool     `json:"running"` // it accepts connections
+	Ready   bool     `json:"ready"`   // streams can be read and written
+	Clients int      `json:"clients"` // connected hubs and edges
+	Members int      `json:"members"` // enrolled hubs and edges
+	// names of edges that may not connect for some time, because they sent too much
+	Flooding  []string `json:"flooding"`
 	Streams   int      `json:"streams"`
 	Disk      int64    `json:"disk_bytes"` // of streams on disk
 	MaxDisk   int64    `json:"max_disk_bytes"`

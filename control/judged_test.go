@@ -18,10 +18,12 @@ func TestJudged(t *testing.T) {
 		stale Outcome // in the table of verdicts
 	}{
 		{"verdicts", Status{}, Judged{Accepted: 10, Deferred: 7, Refused: 2, ReportOnly: 2}, Deferred},
-		{"stale accepts", Status{WhenStale: accept}, Judged{Accepted: 14, Deferred: 3, Refused: 2, ReportOnly: 2}, Accepted},
-		{"stale rejects", Status{WhenStale: refuse}, Judged{Accepted: 10, Deferred: 3, Refused: 6, ReportOnly: 2}, Refused},
-		{"not ready accepts", Status{WhenNotReady: accept}, Judged{Accepted: 13, Deferred: 4, Refused: 2, ReportOnly: 2},
-			Deferred},
+		{"stale accepts", Status{WhenStale: accept}, Judged{Accepted: 14, Deferred: 3, Refused: 2, ReportOnly: 2},
+			Accepted},
+		{"stale rejects", Status{WhenStale: refuse}, Judged{Accepted: 10, Deferred: 3, Refused: 6, ReportOnly: 2},
+			Refused},
+		{"not ready accepts", Status{WhenNotReady: accept}, Judged{Accepted: 13, Deferred: 4, Refused: 2,
+			ReportOnly: 2}, Deferred},
 		{"outcomes", Status{WhenStale: accept, Outcomes: map[string]int64{"accepted": 1, "refused": 2, "temporary": 3,
 			"report-only": 4}}, Judged{Accepted: 1, Refused: 2, Deferred: 3, ReportOnly: 4}, Accepted},
 	} {

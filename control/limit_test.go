@@ -98,7 +98,8 @@ func TestLimit(t *testing.T) {
 				t.Errorf("%q: connection %d is still open", begin, i)
 			}
 		}
-		if got := l.Connections(); got.Open > limit || got.Limit != limit || got.AtLimit < 2*limit || got.AcceptErrors > 0 {
+		if got := l.Connections(); got.Open > limit || got.Limit != limit || got.AtLimit < 2*limit ||
+			got.AcceptErrors > 0 {
 			t.Errorf("%q: the counts are %+v", begin, got)
 		}
 	}

@@ -70,8 +70,8 @@ func (b backend) Status(context.Context) (control.Status, error) {
 		state := ages.stateOf(tables.FileAge{File: f.File, Modified: f.Modified, Doubt: f.Doubt})
 		s.AcceptFiles = append(s.AcceptFiles, acceptFileOf(f, state))
 		if f.Unsaved != "" {
-			s.Alarms = append(s.Alarms, "the last good copy of accept file "+f.File+" cannot be written to disk, so the "+
-				"next start would judge the file by an older one, or by none: "+f.Unsaved)
+			s.Alarms = append(s.Alarms, "the last good copy of accept file "+f.File+" cannot be written to disk, so "+
+				"the next start would judge the file by an older one, or by none: "+f.Unsaved)
 		}
 	}
 	s.EmptyDomains = emptyDomains(b.config.Load(), b.index(), b.files)

@@ -84,10 +84,9 @@ func (c *canaries) Alarms() []string {
 		entry, err := index.Lookup(a)
 		switch {
 		case err != nil:
-			alarms = append(alarms, fmt.Sprintf("whether %s is known, which canaries.refuse names, cannot be determined: %v",
-				a, err))
+			alarms = append(alarms, fmt.Sprintf("cannot determine whether %s (canaries.refuse) is known: %v", a, err))
 		case entry.Known:
-			alarms = append(alarms, fmt.Sprintf("%s is known, which canaries.refuse names: %s", a, c.owners(a)))
+			alarms = append(alarms, fmt.Sprintf("%s (canaries.refuse) is known: %s", a, c.owners(a)))
 		}
 	}
 	return alarms

@@ -30,14 +30,14 @@ func (c *controllerCheck) checkCertificates(chain []*x509.Certificate) {
 		advice := "renew it on the controller"
 		if i > 0 {
 			whose, advice = "the certificate of the authority",
-				"let it be renewed, and put the new one into tls.ca_file beside the old one"
+				"have it renewed and add the new one to tls.ca_file, beside the old one"
 		}
 		switch {
 		case cert.NotAfter.Sub(c.now()) < expiryWarning:
-			c.warning("certificate", "%s: %s %q ends on %s; %s: without it nothing can be read", c.where, whose, name,
-				c.until(cert.NotAfter), advice)
+			c.warning("certificate", "%s: %s %q expires on %s; %s: without it nothing can be read", c.where, whose,
+				name, c.until(cert.NotAfter), advice)
 		case i == 0:
-			c.good("certificate", "%s: %s %q is good until %s", c.where, whose, name, c.until(cert.NotAfter))
+			c.good("certificate", "%s: %s %q is valid until %s", c.where, whose, name, c.until(cert.NotAfter))
 		}
 	}
 }
@@ -63,7 +63,7 @@ func (c *controllerCheck) checkAccount() {
 	}
 	if !a.Expires.IsZero() && a.Expires.Sub(c.now()) < expiryWarning {
 		c.warning("account-expires",
-			"%s: the account %s ends on %s; extend it: without it nothing can be read", c.where, a.DN,
+			"%s: the account %s expires on %s; extend it: without it nothing can be read", c.where, a.DN,
 			c.until(a.Expires))
 	}
 	advice := `set "password never expires", or put a new one into bind.password_file in time`
@@ -75,9 +75,9 @@ func (c *controllerCheck) checkAccount() {
 		c.good("password", "%s: account %s, its password does not expire", c.where, a.DN)
 	case a.PasswordExpires.Sub(c.now()) < expiryWarning:
 		c.warning("password",
-			"%s: the password of %s ends on %s; %s", c.where, a.DN, c.until(a.PasswordExpires), advice)
+			"%s: the password of %s expires on %s; %s", c.where, a.DN, c.until(a.PasswordExpires), advice)
 	default:
-		c.warning("password", "%s: the password of %s expires, on %s; a service cannot change it: %s", c.where, a.DN,
+		c.warning("password", "%s: the password of %s expires on %s, and a service cannot change it; %s", c.where, a.DN,
 			c.until(a.PasswordExpires), advice)
 	}
 }
@@ -109,8 +109,8 @@ func (c *controllerCheck) checkGlobalCatalog(ctx context.Context) error {
 		}
 		if schema.Exists && !schema.GlobalCatalog {
 			c.problem("global-catalog",
-				fmt.Errorf("%s: this is a port of the Global Catalog, which lacks %s (isMemberOfPartialAttributeSet is "+
-					"not set in the schema), "+
+				fmt.Errorf("%s: this is a port of the Global Catalog, which lacks %s (isMemberOfPartialAttributeSet "+
+					"is not set in the schema), "+
 					"so every object looks as if it had no address there; use port 636 or 389", c.where, name))
 			return nil
 		}
@@ -136,8 +136,8 @@ func (c *controllerCheck) needs() []neededAttribute {
 	}
 	for _, name := range c.d.AddressAttributes {
 		vital := strings.EqualFold(name, "proxyAddresses")
-		all = append(all, neededAttribute{name, vital, "either no object has an address there, or this account may not " +
-			"read it"})
+		all = append(all, neededAttribute{name, vital, "either no object has an address there, or this account may " +
+			"not read it"})
 	}
 	if c.d.OmitDisabledAccounts {
 		all = append(all, neededAttribute{"userAccountControl", false, "disabled_accounts: omit has no effect"})

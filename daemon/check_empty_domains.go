@@ -56,7 +56,8 @@ func (l *liveCheck) checkUnseenDomains() {
 		if slices.IndexFunc(l.config.Directories, func(d config.Directory) bool { return !asked(d) }) < 0 {
 			l.warning("empty-domain", "no directory has an address of %s, which domains says to enforce: "+
 				"all recipients there get 451 (when_not_ready); "+
-				"correct the name in domains, add the directory that has its recipients, or name one of them in accept", domain)
+				"correct the name in domains, add the directory that has its recipients, or name one of them in accept",
+				domain)
 		}
 	}
 }

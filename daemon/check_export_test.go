@@ -25,11 +25,14 @@ func TestCheckExport(t *testing.T) {
 		{"good", config.Export{File: filepath.Join(dir, "list"), Command: []string{"true"}}, ""},
 		{"no directory", config.Export{File: filepath.Join(dir, "none", "list")},
 			"export-file export.file: stat " + dir + "/none: no such file or directory; create the directory"},
-		{"the directory of the store, before the first start", config.Export{File: filepath.Join(dir, "store", "list")}, ""},
-		{"a file for a directory", config.Export{File: filepath.Join(file, "list")}, "export-file export.file: " + file},
+		{"the directory of the store, before the first start", config.Export{File: filepath.Join(dir, "store", "list")},
+			""},
+		{"a file for a directory", config.Export{File: filepath.Join(file, "list")}, "export-file export.file: " +
+			file},
 		{"no program", config.Export{File: filepath.Join(dir, "list"), Command: []string{"/nowhere/postmap"}},
 			"export-command export.command: "},
-		{"no program in the path", config.Export{File: filepath.Join(dir, "list"), Command: []string{"no-such-postmap"}},
+		{"no program in the path", config.Export{File: filepath.Join(dir, "list"),
+			Command: []string{"no-such-postmap"}},
 			`export-command export.command: there is no program "no-such-postmap"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -95,7 +95,7 @@ func (f *findings) checkFileAge(file string, ages fileAges) {
 	}
 }
 
-// checkLines warns of lines that are no entries, and of entries that are probably mistakes.
+// checkLines warns of lines that are not entries, and of entries that are probably mistakes.
 func (f *findings) checkLines(file string, table *tables.Table) {
 	for _, c := range []struct {
 		name  string
@@ -126,7 +126,8 @@ func (f *findings) checkEntries(file string, table *tables.Table, c *config.Conf
 	for _, a := range c.Refuse {
 		if line := table.Line(a.String()); line != 0 {
 			f.warning("accept-line-refused",
-				"accept_files: %s, line %d: %q can never match: it is in refuse as well, which comes first", file, line, a)
+				"accept_files: %s, line %d: %q can never match: it is in refuse as well, which comes first", file, line,
+				a)
 		}
 	}
 	for domain, targets := range table.AllAliases() {
@@ -137,8 +138,8 @@ func (f *findings) checkEntries(file string, table *tables.Table, c *config.Conf
 			}
 			f.warning("alias-open",
 				"accept_files: %s, line %d: every recipient of %s is accepted, because it is mapped to %s, "+
-					"which is not judged here; add that to domains, or write domain_aliases: {%s: %s} where a directory "+
-					"has its addresses", file, line, domain, target, domain, target)
+					"which is not judged here; add that to domains, or write domain_aliases: {%s: %s} where a "+
+					"directory has its addresses", file, line, domain, target, domain, target)
 		}
 	}
 }

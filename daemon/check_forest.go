@@ -33,8 +33,8 @@ func (c *controllerCheck) checkHybrid(ctx context.Context) error {
 		c.warning("hybrid",
 			"%s: this organization %s: it is a hybrid one, and mailboxes and groups that were made in the cloud are "+
 				"not in this directory; "+
-				"next, keep these domains in mode report, read \"rcpt-milter report\", and carry an export of Exchange Online "+
-				"into accept_files (active-directory.md, \"An export as an accept file\")",
+				"next, keep these domains in mode report, read \"rcpt-milter report\", and carry an export of "+
+				"Exchange Online into accept_files (active-directory.md, \"An export as an accept file\")",
 			c.where, sign)
 	}
 	return nil
@@ -88,7 +88,7 @@ func (l *liveCheck) checkAccepted(by string, a directory.AcceptedDomain) {
 		l.warning("relay-domain",
 			"directory %s: Exchange passes mail for %s on to recipients that are not in this directory (a relay "+
 				"domain), and domains says enforce: "+
-				"they would be refused; use mode pass, or a directory that has them", by, a.Name)
+				"they would be rejected; use mode pass, or a directory that has them", by, a.Name)
 	}
 }
 
@@ -103,7 +103,7 @@ func (l *liveCheck) checkNotAccepted(f coveredForest) {
 			continue
 		}
 		l.warning("domain-not-accepted",
-			"directory %s: domains names %s, which is no accepted domain of Exchange: check its spelling, and "+
+			"directory %s: domains names %s, which is not an accepted domain of Exchange: check its spelling, and "+
 				"whether it has recipients", f.reportedBy, domain)
 	}
 }

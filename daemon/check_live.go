@@ -47,18 +47,20 @@ func (f *findings) checkLive(ctx context.Context, c *config.Config, now func() t
 		}
 		checked := false
 		for _, at := range l.controllerURLs(ctx, d) {
-			controller := &controllerCheck{liveCheck: l, d: d, url: at, where: fmt.Sprintf("directory %s: %s", d.Name, at)}
+			controller := &controllerCheck{liveCheck: l, d: d, url: at, where: fmt.Sprintf("directory %s: %s", d.Name,
+				at)}
 			err := controller.check(ctx, !checked)
 			if err == nil {
 				checked = true
 				continue
 			}
-			refused := errors.Is(err, directory.ErrCredentials)
-			if err = fmt.Errorf("directory %s: %w", d.Name, err); refused {
-				err = fmt.Errorf("%w; no other domain controller is tried, because a few failed logons lock the account", err)
+			rejected := errors.Is(err, directory.ErrCredentials)
+			if err = fmt.Errorf("directory %s: %w", d.Name, err); rejected {
+				err = fmt.Errorf("%w; no other domain controller is tried, because a few failed logons lock the "+
+					"account", err)
 			}
 			l.problem("controller", err)
-			if refused || errors.Is(err, directory.ErrSecret) {
+			if rejected || errors.Is(err, directory.ErrSecret) {
 				break
 			}
 		}
@@ -170,7 +172,7 @@ func (c *controllerCheck) checkName(addresses []string) {
 	c.warning("ambiguous-name",
 		"%s: this name has %d addresses and led to %s now; if they are different controllers, each change from "+
 			"one to another is a full pass: "+
-			"list each by its own name in urls, or let DNS tell them with discover",
+			"list each by its own name in urls, or use discover to find them in DNS",
 		c.where, len(addresses), c.root.DNSHostName)
 }
 
@@ -185,7 +187,7 @@ func (c *controllerCheck) checkClock() {
 	switch {
 	case skew.Abs() > maxSkew && c.d.Bind.Keytab != "":
 		c.problem("clock",
-			fmt.Errorf("%s: its clock and ours differ by %s, and Kerberos takes no more than 5 minutes; set both by "+
+			fmt.Errorf("%s: its clock and ours differ by %s, and Kerberos tolerates at most 5 minutes; set both by "+
 				"NTP", c.where, text.Duration(skew.Abs())))
 	case skew.Abs() > time.Minute:
 		c.warning("clock",
@@ -198,7 +200,7 @@ func (c *controllerCheck) checkClock() {
 func (c *controllerCheck) checkSynchronized() {
 	if c.root.Unsynchronized {
 		c.warning("not-synchronized", "%s: the controller has not replicated from its partners since it was started, "+
-			"promoted or restored (isSynchronized is FALSE), so only a daemon that has read this database last reads it; "+
-			"check its replication", c.where)
+			"promoted or restored (isSynchronized is FALSE), so only a daemon that has read this database last "+
+			"reads it; check its replication", c.where)
 	}
 }

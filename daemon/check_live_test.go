@@ -84,8 +84,8 @@ func TestCheckClockNameAndAccount(t *testing.T) {
 		{"not synchronized", func(c *controllerCheck) { c.root.Unsynchronized = true; c.checkSynchronized() },
 			"warning:not-synchronized", "check its replication"},
 		{"synchronized", func(c *controllerCheck) { c.checkSynchronized() }, "", ""},
-		{"one address", func(c *controllerCheck) { c.url = "ldaps://ad.x.test"; c.checkName([]string{"192.0.2.1"}) }, "",
-			""},
+		{"one address", func(c *controllerCheck) { c.url = "ldaps://ad.x.test"; c.checkName([]string{"192.0.2.1"}) },
+			"", ""},
 		{"several addresses", func(c *controllerCheck) {
 			c.url, c.root.DNSHostName = "ldaps://ad.x.test", "dc1.x.test"
 			c.checkName([]string{"192.0.2.1", "192.0.2.2"})

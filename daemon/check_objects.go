@@ -54,7 +54,7 @@ func (c *controllerCheck) checkObjects(ctx context.Context) error {
 	}
 	if err != nil {
 		c.warning("objects-unread",
-			"%s: of the objects only %d were looked at, because reading them takes longer than %s",
+			"%s: only %d objects were checked, because reading them takes longer than %s",
 			c.where, o.seen, text.Duration(objectsTimeout))
 	}
 	c.complete[c.d.Name] = err == nil
@@ -90,11 +90,11 @@ func (o *objectsCheck) look(object directory.Object) {
 
 func (o *objectsCheck) report() {
 	for _, line := range o.unread {
-		o.warning("value-unusable", "%s: value to be corrected: %s", o.where, line)
+		o.warning("value-unusable", "%s: value needs correction: %s", o.where, line)
 	}
 	if more := o.unreads - len(o.unread); more > 0 {
 		o.warning("value-unusable",
-			"%s: %s to be corrected", o.where, text.Count(more, "more value is", "more values are"))
+			"%s: %s correction", o.where, text.Count(more, "more value needs", "more values need"))
 	}
 	if n := o.hiding.total(); n > 0 {
 		named := strings.Join(o.hidden, "; ")
@@ -108,7 +108,7 @@ func (o *objectsCheck) report() {
 	}
 	if o.unreads == 0 && o.hiding.total() == 0 {
 		o.good("objects",
-			"%s: %s looked at, all addresses can be read", o.where, text.Count(o.seen, "object", "objects"))
+			"%s: %s checked, all addresses can be read", o.where, text.Count(o.seen, "object", "objects"))
 	}
 }
 
@@ -182,11 +182,12 @@ func (l *liveCheck) checkCoverage() {
 			lies := text.Count(n, "public folder with an address of our domains lies",
 				"public folders with addresses of our domains lie")
 			l.warning("folders-outside",
-				"%s: %s outside bases, and would be refused: %s; add these containers to bases", where, lies, g.folders)
+				"%s: %s outside bases, and would be rejected: %s; add these containers to bases", where, lies,
+				g.folders)
 		}
 		if n := g.others.total(); n > 0 {
 			l.warning("recipients-outside",
-				"%s: %s outside bases, and would be refused: %s; add what is missing to bases", where,
+				"%s: %s outside bases, and would be rejected: %s; add what is missing to bases", where,
 				text.Count(n, "recipient of our domains lies", "recipients of our domains lie"), g.others)
 		}
 		if n := g.excluded.total(); n > 0 {

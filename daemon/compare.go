@@ -85,7 +85,8 @@ func (c *directoryComparison) compareRetired(ctx context.Context) error {
 func (c *directoryComparison) difference(d mirror.Difference) error {
 	return c.send(control.Difference{Address: d.Address.String(), GUID: mirror.GUIDText(d.GUID), DN: d.DN,
 		Class:   d.Class,
-		InIndex: d.InIndex, InDirectory: d.InDirectory, Cause: string(d.Cause), NotBefore: control.Time{Time: d.NotBefore}})
+		InIndex: d.InIndex, InDirectory: d.InDirectory, Cause: string(d.Cause),
+		NotBefore: control.Time{Time: d.NotBefore}})
 }
 
 func (c *directoryComparison) send(d control.Difference) error {

@@ -200,7 +200,8 @@ func (c *tableComparison) tableOnly() error {
 		return err
 	}
 	switch {
-	case len(l.Owners) > 0 && d.Cause != TableDomain && (l.JudgedAs != "" || l.Matched != "" && l.Matched != l.Canonical):
+	case len(l.Owners) > 0 && d.Cause != TableDomain &&
+		(l.JudgedAs != "" || l.Matched != "" && l.Matched != l.Canonical):
 		// in the index under the target of an alias, or without its extension or tag
 		c.done.Common++
 		c.advance()

@@ -68,15 +68,7 @@ func (c directoryConfirmer) policy() policy.Confirmer {
 	if c.Confirmer == nil {
 		return nil
 	}
-	return policyConfirmer{c.Confirmer}
-}
-
-// policyConfirmer converts the results of a mirror.Confirmer.
-type policyConfirmer struct{ *mirror.Confirmer }
-
-func (c policyConfirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (policy.Entry, error) {
-	found, err := c.Confirmer.Confirm(ctx, a, suspect)
-	return policy.Entry{Known: found.Known, InternalOnly: found.InternalOnly}, err
+	return c.Confirmer
 }
 
 // status returns the status of the confirmer, or nil if it is off.

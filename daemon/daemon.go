@@ -149,7 +149,8 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	d.syncs.observeLag = d.fleet.observeLag
 	d.exportFile = newExportFile(d)
 	d.canaries = newCanaries(d.index, log)
-	d.emptyLog = &emptyLog{log: log, empty: func() []string { return emptyDomains(d.config.Load(), d.index(), d.files) },
+	d.emptyLog = &emptyLog{log: log,
+		empty:   func() []string { return emptyDomains(d.config.Load(), d.index(), d.files) },
 		explain: func(domain string) string { return control.EmptyDomainText(domain, d.config.Load().WhenNotReady) }}
 	d.states = newStateLog(d.observedStates, log, time.Now)
 	d.syncs.onPass = func(directory string) {
@@ -164,7 +165,8 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 		return err
 	}
 	d.server, err = milter.NewServer(milter.ServerConfig{
-		Policy: first.policy, Observer: observer{d.metrics, d.refusals, &d.domains, d.wake}, Logger: log, Drain: drainTimeout,
+		Policy: first.policy, Observer: observer{d.metrics, d.refusals, &d.domains, d.wake}, Logger: log,
+		Connections: c.Limits.Connections, Idle: c.Limits.Idle, Drain: drainTimeout,
 	})
 	if err != nil {
 		return err

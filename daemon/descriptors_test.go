@@ -10,8 +10,8 @@ func TestDescriptorBudgets(t *testing.T) {
 			for _, wanted := range []int{1, 100, 2000, 1_000_000} {
 				sessions := sessionBudget(wanted, used, limit, 2)
 				if sessions < 1 || sessions > wanted {
-					t.Errorf("of %d descriptors, %d used, Postfix gets %d connections, and may have %d", limit, used, sessions,
-						wanted)
+					t.Errorf("of %d descriptors, %d used, Postfix gets %d connections, and may have %d", limit, used,
+						sessions, wanted)
 				}
 				all := used + sessions + 2 + budgetOfOthers(limit)
 				with := sessionBudget(wanted, used, limit, 2+engineBudget(limit))

@@ -49,13 +49,16 @@ func TestStatusOf(t *testing.T) {
 	})
 	at := control.Time{Time: started}
 	want := control.DirectoryStatus{
-		Name: "corp", State: control.Late, DomainController: "dc1", InvocationID: "00000001-0000-0000-0000-000000000000",
-		USN: 5, HighestCommittedUSN: 7, LastSuccess: at, FullPassReason: "first", LastError: "down", FailingSince: at,
+		Name: "corp", State: control.Late, DomainController: "dc1",
+		InvocationID: "00000001-0000-0000-0000-000000000000",
+		USN:          5, HighestCommittedUSN: 7, LastSuccess: at, FullPassReason: "first",
+		LastError: "down", FailingSince: at,
 		LastFull: &control.PassStatus{Number: 1, Started: at, Seconds: 1.5, Seen: 9, Added: 8, Changed: 7,
 			Removed: 6, Result: "ok"},
 		LastIncremental: &control.PassStatus{Number: 2, Started: at, Result: "held"},
 		Running:         &control.SyncEvent{Directory: "corp", Kind: "full", Started: at, Seen: 3, Expected: 9},
-		HeldRemovals:    4, HoldReason: "too many", DeletedObjectsVisible: new(bool), DeletedObjectsGrant: []string{"dsacls"},
+		HeldRemovals:    4, HoldReason: "too many", DeletedObjectsVisible: new(bool),
+		DeletedObjectsGrant: []string{"dsacls"},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("statusOf (-want +got):\n%s", d)
@@ -120,7 +123,8 @@ func TestGateOfAReload(t *testing.T) {
 		}
 	}
 	at := func(change func(*config.Directory)) directorySet {
-		d := config.Directory{Name: "corp", URLs: []string{"ldaps://dc1.corp.example"}, Poll: time.Second, Full: time.Hour,
+		d := config.Directory{Name: "corp", URLs: []string{"ldaps://dc1.corp.example"}, Poll: time.Second,
+			Full: time.Hour,
 			Bind: config.Bind{DN: "svc-mail@corp.example", PasswordFile: filepath.Join(dir, "password")}}
 		change(&d)
 		next, err := f.prepare(&config.Config{Directories: []config.Directory{d}}, nil)
@@ -145,7 +149,8 @@ func TestGateOfAReload(t *testing.T) {
 		{"discover", func(d *config.Directory) { d.URLs, d.Discover = nil, "corp.example" }, true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			if next := at(c.change); (next[0].Gate() == first[0].Gate()) != c.same || next[0].Mirror == first[0].Mirror {
+			if next := at(c.change); (next[0].Gate() == first[0].Gate()) != c.same ||
+				next[0].Mirror == first[0].Mirror {
 				t.Errorf("the same gate %t, want %t", !c.same, c.same)
 			}
 		})
@@ -165,7 +170,8 @@ func TestGateOfAnAccount(t *testing.T) {
 	}
 	defer s.Close()
 	sm := newSyncManager(s, metrics.New("test"), slog.New(slog.DiscardHandler))
-	corp := config.Directory{Name: "corp", URLs: []string{"ldaps://dc1.corp.example"}, Poll: time.Second, Full: time.Hour,
+	corp := config.Directory{Name: "corp", URLs: []string{"ldaps://dc1.corp.example"}, Poll: time.Second,
+		Full:  time.Hour,
 		Bases: []string{"OU=a,DC=x"}, Bind: config.Bind{DN: "svc-mail@corp.example", PasswordFile: "/password"}}
 	unit, other := corp, corp
 	unit.Name, unit.Bases = "unit", []string{"OU=b,DC=x"}

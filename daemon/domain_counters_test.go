@@ -18,7 +18,8 @@ func (noAddresses) Freshness(string) policy.Freshness            { return policy
 // rejection returns a 550 reply.
 func rejection(t *testing.T) policy.Reply {
 	t.Helper()
-	p, err := policy.New(policy.Config{Index: noAddresses{}, Domains: map[string]policy.Mode{"x.test": policy.ModeEnforce}})
+	p, err := policy.New(policy.Config{Index: noAddresses{},
+		Domains: map[string]policy.Mode{"x.test": policy.ModeEnforce}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,8 +80,8 @@ func TestExportFileAgreesWithPolicy(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		c, lines, indexed := randomDoors(t, r)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Logf("domains %v, aliases %v, accept %q, refuse %q, file %q, index %q", c.Domains, c.DomainAliases, c.Accept,
-				c.Refuse, lines, indexed)
+			t.Logf("domains %v, aliases %v, accept %q, refuse %q, file %q, index %q", c.Domains, c.DomainAliases,
+				c.Accept, c.Refuse, lines, indexed)
 			file := filepath.Join(t.TempDir(), "accept")
 			if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 				t.Fatal(err)
@@ -100,8 +100,8 @@ func TestExportFileAgreesWithPolicy(t *testing.T) {
 			x.exporter = func(c *config.Config, q control.ExportQuery) (exporter, error) {
 				e = newTestExporter(t, c, s, q)
 				e.open = nil
-				e.findOpen(domainsWithoutAddress(c, files, s.HasDomain, s.HasDomainBelow), func(string) bool { return true },
-					fileAges{})
+				e.findOpen(domainsWithoutAddress(c, files, s.HasDomain, s.HasDomainBelow),
+					func(string) bool { return true }, fileAges{})
 				return e, nil
 			}
 			x.Pass(t.Context())

@@ -21,8 +21,8 @@ import (
 var _ control.Enroller = backend{}
 
 // errNoEngine reports that enrolment is impossible because this daemon has no engine.
-var errNoEngine = errors.New("this daemon has no engine; set nats in its configuration, or run the command at the host " +
-	"that has one")
+var errNoEngine = errors.New("this daemon has no engine; set nats in its configuration, or run the command at the " +
+	"host that has one")
 
 // enrolling returns the engine of this daemon.
 func (b backend) enrolling() (*engine.Engine, error) {
@@ -61,7 +61,8 @@ func (b backend) Members(context.Context) ([]control.Member, error) {
 	var all []control.Member
 	for _, m := range e.Members() {
 		all = append(all, control.Member{Name: m.Name, Role: string(m.Role), Directories: m.Directories,
-			Added: control.Time{Time: m.Added}, Connected: m.Connected, Since: control.Time{Time: m.Since}, Remote: m.Remote})
+			Added: control.Time{Time: m.Added}, Connected: m.Connected, Since: control.Time{Time: m.Since},
+			Remote: m.Remote})
 	}
 	return all, nil
 }
@@ -109,7 +110,7 @@ func JoinEngine(ctx context.Context, file string) (Join, error) {
 	defer cancel()
 	log := slog.New(slog.DiscardHandler)
 	client, err := stream.Connect(stream.Config{URLs: n.URLs, CredentialsFile: file, Name: n.Name, Log: log,
-		TLS: func() (*tls.Config, error) { return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, nil }})
+		TLS: func() (*tls.Config, error) { return &tls.Config{RootCAs: roots, MinVersion: files.MinTLSVersion}, nil }})
 	if err != nil {
 		return Join{}, err
 	}

@@ -85,7 +85,8 @@ func (h *engineHost) InProcessConn() (net.Conn, error) {
 func engineConfig(c *config.NATS, log *slog.Logger) engine.Config {
 	e := engine.Config{Listen: c.Listen.Address, URLs: c.URLs, Dir: c.Dir, CertFile: c.TLS.CertFile,
 		KeyFile: c.TLS.KeyFile, CAFile: c.TLS.CAFile, MaxDisk: int64(c.MaxDisk), MaxMemory: int64(c.MaxMemory),
-		MaxConnections: engineBudget(countDescriptors().Limit), Monitor: c.Monitor.Address, Log: log.With("part", "engine")}
+		MaxConnections: engineBudget(countDescriptors().Limit), Monitor: c.Monitor.Address,
+		Log: log.With("part", "engine")}
 	if c.Cluster != nil {
 		e.Cluster = &engine.Cluster{Node: c.Cluster.Node, Listen: c.Cluster.Listen.Address, Routes: c.Cluster.Routes}
 	}
@@ -108,8 +109,10 @@ func (h *engineHost) status() *control.EngineStatus {
 	s := e.Status()
 	out := &control.EngineStatus{Listen: s.Listen, Running: true, Ready: s.Ready, URLs: s.URLs, Node: s.Node,
 		Peers: s.Peers, Streams: s.Streams, Disk: s.Disk, MaxDisk: s.MaxDisk, Memory: s.Memory,
-		MaxMemory: s.MaxMemory, Clients: s.Clients, Members: s.Members, Flooding: s.Flooding, Expires: control.Time{Time: s.Expires},
-		KeyMissing: s.KeyMissing, WriteError: s.WriteError, LastError: s.LastError, ErrorAt: control.Time{Time: s.ErrorAt}}
+		MaxMemory: s.MaxMemory, Clients: s.Clients, Members: s.Members, Flooding: s.Flooding,
+		Expires:    control.Time{Time: s.Expires},
+		KeyMissing: s.KeyMissing, WriteError: s.WriteError, LastError: s.LastError,
+		ErrorAt: control.Time{Time: s.ErrorAt}}
 	if c := h.config.Cluster; c != nil {
 		out.Nodes = len(c.Routes)
 	}

@@ -142,9 +142,9 @@ func (w *expiryWatch) passed(name string) {
 	}
 	// Abs also covers a clock that was set back.
 	waits := !e.tried.IsZero() && w.now().Sub(e.tried).Abs() < e.wait
-	refused, tried, d := rejected(e.err), e.secret, e.config
+	wasRejected, tried, d := rejected(e.err), e.secret, e.config
 	w.mu.Unlock()
-	if waits && !(refused && w.secret(d) != tried) {
+	if waits && !(wasRejected && w.secret(d) != tried) {
 		return
 	}
 	w.mu.Lock()

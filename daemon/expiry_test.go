@@ -181,7 +181,8 @@ func TestExpiryInStatus(t *testing.T) {
 		{"far", expiries{certificate: noon.Add(60 * day), password: noon.Add(15 * day), account: noon.Add(day * 400)},
 			nil, 0},
 		{"never", expiries{}, nil, 0},
-		{"near", expiries{certificate: noon.Add(13 * day), password: noon.Add(day), account: noon.Add(time.Hour)}, nil, 3},
+		{"near", expiries{certificate: noon.Add(13 * day), password: noon.Add(day), account: noon.Add(time.Hour)}, nil,
+			3},
 		{"past", expiries{password: noon.Add(-day)}, nil, 1},
 		{"rejected", expiries{}, directory.ErrCredentials, 1},
 		{"down", expiries{}, errors.New("no route"), 0},
@@ -222,8 +223,9 @@ func TestReadExpiries(t *testing.T) {
 	server.SetCertificate(adsim.Expiring)
 	ends := time.Now().Add(9 * day).UTC().Truncate(time.Second)
 	if _, err := ad.Add(adsim.User, "CN=svc-mail,CN=Users,"+base, adsim.Attrs{"sAMAccountName": {"svc-mail"},
-		"userPrincipalName":                   {server.BindDN()},
-		"msDS-UserPasswordExpiryTimeComputed": {strconv.FormatInt(ends.Unix()*1e7+116444736000000000, 10)}}); err != nil {
+		"userPrincipalName": {server.BindDN()},
+		"msDS-UserPasswordExpiryTimeComputed": {strconv.FormatInt(ends.Unix()*1e7+116444736000000000,
+			10)}}); err != nil {
 		t.Fatal(err)
 	}
 	found, err := readExpiries(t.Context(), d, d.URLs[0])

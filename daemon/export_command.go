@@ -18,8 +18,8 @@ const maxOutput = 400
 // commandWait is how long the output of a command may stay open after the command ended.
 const commandWait = 2 * time.Second
 
-// commandEnvironment is that of a command. The one of the daemon may name sockets of systemd and
-// directories of secrets.
+// commandEnvironment is the environment of a command. The environment of the daemon may name sockets of systemd
+// and directories of secrets.
 var commandEnvironment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 
 // runCommand runs a command without a shell, and ends it and its children after the limit. The
@@ -40,7 +40,7 @@ func runCommand(ctx context.Context, words []string, limit time.Duration) error 
 	command.WaitDelay = commandWait
 	err = command.Run()
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = fmt.Errorf("it was ended after %s; raise export.timeout", text.Duration(limit))
+		err = fmt.Errorf("timed out after %s; raise export.timeout", text.Duration(limit))
 	}
 	if err == nil {
 		return nil

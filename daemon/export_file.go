@@ -59,8 +59,8 @@ type exportedState struct {
 }
 
 func newExportFile(d *daemon) *exportFile {
-	return &exportFile{log: d.log, now: time.Now, config: d.config.Load, exporter: d.newExporter, health: d.store.Health,
-		run: runCommand, changed: make(chan struct{}, 1), pending: true}
+	return &exportFile{log: d.log, now: time.Now, config: d.config.Load, exporter: d.newExporter,
+		health: d.store.Health, run: runCommand, changed: make(chan struct{}, 1), pending: true}
 }
 
 // Reconfigured makes Run look at the configuration in effect at once.

@@ -163,11 +163,13 @@ func TestExportFileKeepsLastGood(t *testing.T) {
 			x.ran = 0
 			x.Pass(t.Context())
 			text, err := os.ReadFile(file)
-			if err != nil || !strings.Contains(string(text), "bob@corp.example\tOK") || strings.Contains(string(text), "new@") {
+			if err != nil || !strings.Contains(string(text), "bob@corp.example\tOK") ||
+				strings.Contains(string(text), "new@") {
 				t.Errorf("the file has\n%s, %v", text, err)
 			}
 			status := x.Status()
-			if status.Held != c.held || !strings.Contains(status.Trouble, c.reason) || c.reason == "" && status.Trouble != "" {
+			if status.Held != c.held || !strings.Contains(status.Trouble, c.reason) ||
+				c.reason == "" && status.Trouble != "" {
 				t.Errorf("status %+v, want held %q, trouble %q", status, c.held, c.reason)
 			}
 			if x.ran != 0 {
@@ -248,7 +250,8 @@ func TestRunCommand(t *testing.T) {
 		{"fails", []string{"sh", "-c", "echo one; echo 'bad \x1bthing' >&2; exit 3"}, time.Minute,
 			`export.command: sh: exit status 3: one\nbad \x1bthing`},
 		{"long output", []string{"sh", "-c", "yes | head -c 1000000; exit 1"}, time.Minute, "exit status 1"},
-		{"too slow, with a child", []string{"sh", "-c", "sleep 600 & wait"}, 50 * time.Millisecond, "raise export.timeout"},
+		{"too slow, with a child", []string{"sh", "-c", "sleep 600 & wait"}, 50 * time.Millisecond,
+			"raise export.timeout"},
 		{"no program", []string{"no-such-program"}, time.Minute, "there is no program"},
 		{"no such path", []string{"/no/such/program"}, time.Minute, "no such file"},
 	} {

@@ -87,12 +87,12 @@ func eachEntry(format string, r io.Reader, visit func(control.Recipient) error) 
 // eachRow visits the rows of a list in JSON, which has one a line.
 func eachRow(lines *bufio.Scanner, visit func(control.Recipient) error) error {
 	if !lines.Scan() || lines.Text() != "[" {
-		return cmp.Or(lines.Err(), errors.New("it is no array of rows"))
+		return cmp.Or(lines.Err(), errors.New("it is not a JSON array of rows"))
 	}
 	for lines.Scan() {
 		if lines.Text() == "]" {
 			if lines.Scan() {
-				return errors.New("it goes on after its end")
+				return errors.New("data follows the end of the array")
 			}
 			return lines.Err()
 		}
@@ -109,13 +109,13 @@ func eachRow(lines *bufio.Scanner, visit func(control.Recipient) error) error {
 			return err
 		}
 	}
-	return cmp.Or(lines.Err(), errors.New("it has no end"))
+	return cmp.Or(lines.Err(), errors.New("it is truncated"))
 }
 
 // visitCanonical visits an entry whose address is canonical.
 func visitCanonical(r control.Recipient, visit func(control.Recipient) error) error {
 	if key, err := tables.CanonicalKey(r.Address); err != nil || key != r.Address {
-		return fmt.Errorf("%q is no canonical address", r.Address)
+		return fmt.Errorf("%q is not a canonical address", r.Address)
 	}
 	return visit(r)
 }

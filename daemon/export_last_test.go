@@ -148,9 +148,11 @@ func TestExportFileUnionNeedsLastList(t *testing.T) {
 		{"a domain in text", "text", "@corp.example\n"},
 		{"a long line of text", "text", strings.Repeat("b", 1<<20) + "@corp.example\n"},
 		{"empty JSON", "json", "[]\n"},
-		{"JSON without an end", "json", "[\n" + `{"address":"ann@corp.example","source":"index","restricted":false}` + "\n"},
+		{"JSON without an end", "json", "[\n" + `{"address":"ann@corp.example","source":"index","restricted":false}` +
+			"\n"},
 		{"other JSON", "json", "[\n" + `{"address":"ann@corp.example","sauce":"index"}` + "\n]\n"},
-		{"two rows on a line", "json", "[\n" + `{"address":"ann@corp.example"} {"address":"bob@corp.example"}` + "\n]\n"},
+		{"two rows on a line", "json", "[\n" + `{"address":"ann@corp.example"} {"address":"bob@corp.example"}` +
+			"\n]\n"},
 		{"text behind the JSON", "json", "[\n" + `{"address":"ann@corp.example"}` + "\n]\nmore\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -17,9 +17,9 @@ type openDomain struct {
 	source string // SourceReport, SourceEmpty or SourceStale
 }
 
-// findOpen finds the open domains: those in mode report, the enforced ones without a known address
-// or with an accept file that is too old or in doubt, and the enforced aliases of such ones. Of those without a
-// known address, and their aliases, it sets the ones apart that no complete pass has shown to be empty.
+// findOpen finds the open domains: those in mode report, the enforced ones without a known address or with an
+// accept file that is too old or in doubt, and the enforced aliases of such ones. A domain without a known address,
+// or its alias, goes to maybeEmpty instead unless a complete pass has shown the domain to be empty.
 func (e *exporter) findOpen(without []string, read func(domain string) bool, ages fileAges) {
 	judged := e.judged()
 	var empty []string

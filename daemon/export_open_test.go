@@ -24,8 +24,8 @@ func TestExportFileOpenDomains(t *testing.T) {
 	x.pass("first", "ann@corp.example jim@report.example kim@sub.below.example @report.example @pass.example "+
 		"@sub.below.example @empty.example", "", "", 1)
 	text, _ := os.ReadFile(x.use.Export.File)
-	if want := "not by this table: recipients in sub-domains of below.example without a known address"; !strings.Contains(
-		string(text), want) {
+	want := "not by this table: recipients in sub-domains of below.example without a known address"
+	if !strings.Contains(string(text), want) {
 		t.Errorf("no %q in\n%s", want, text)
 	}
 }
@@ -181,7 +181,8 @@ func TestExportFileWithoutIndexedRecipient(t *testing.T) {
 			"extra@corp.example @corp.example"},
 		{"no directory, other domains", nil, nil, lines, []string{"other.example"}, ""},
 		{"a directory without a recipient", fed, nil, lines, []string{"corp.example", "alias.example"}, ""},
-		{"a directory with the target of an alias", fed, []string{"bob@inner.example"}, "@alias.example @inner.example\n",
+		{"a directory with the target of an alias", fed, []string{"bob@inner.example"},
+			"@alias.example @inner.example\n",
 			[]string{"alias.example", "inner.example"}, "bob@inner.example bob@alias.example extra@corp.example"},
 		{"the target is not judged", fed, []string{"bob@inner.example"}, "", []string{"alias.example"},
 			"bob@alias.example extra@corp.example"},

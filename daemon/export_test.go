@@ -98,12 +98,14 @@ func TestExporter(t *testing.T) {
 				"@report.example pass"}},
 		{"accept file and its alias", config.Config{AcceptFiles: []string{file}, Domains: map[string]config.Mode{
 			"corp.example": config.Enforce, "alias.example": config.Enforce}}, control.ExportQuery{},
-			[]string{"inside@corp.example index restricted", "jane@corp.example index", "inside@alias.example alias restricted",
+			[]string{"inside@corp.example index restricted", "jane@corp.example index",
+				"inside@alias.example alias restricted",
 				"jane@alias.example alias", "filed@alias.example alias", "filed@corp.example accept_files"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newTestStore(t)
-			addAddresses(t, s, "corp", "jane@corp.example", "!inside@corp.example", "jim@report.example", "x@elsewhere.example")
+			addAddresses(t, s, "corp", "jane@corp.example", "!inside@corp.example", "jim@report.example",
+				"x@elsewhere.example")
 			head, list := exported(t, &c.config, s, c.query)
 			if d := cmp.Diff(c.want, list); d != "" {
 				t.Errorf("recipients (-want +got):\n%s", d)

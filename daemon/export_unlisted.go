@@ -72,7 +72,8 @@ func (e *exporter) notRead() (unlisted []string) {
 			unlisted = append(unlisted, fmt.Sprintf("what is new in directory %s since %s", d.Name,
 				d.LastSuccess.UTC().Format(time.RFC3339)))
 		default:
-			unlisted = append(unlisted, fmt.Sprintf("recipients of directory %s, which has not been read in full yet", d.Name))
+			unlisted = append(unlisted, fmt.Sprintf("recipients of directory %s, which has not been read in full yet",
+				d.Name))
 		}
 	}
 	return unlisted

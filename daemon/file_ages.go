@@ -16,8 +16,7 @@ type fileAges struct {
 	now   func() time.Time
 }
 
-// state returns the state of a file. The age of one from the future is not known, so it is not
-// fresh.
+// state returns the state of a file. A file dated in the future has no known age, so it is not fresh.
 func (a fileAges) state(modified time.Time) policy.State {
 	if a.max == 0 {
 		return policy.Fresh
@@ -28,7 +27,7 @@ func (a fileAges) state(modified time.Time) policy.State {
 	return policy.Fresh
 }
 
-// stateOf returns the state of a file. One that may lack entries is as good as stale.
+// stateOf returns the state of a file. A file that may lack entries counts as stale.
 func (a fileAges) stateOf(f tables.FileAge) policy.State {
 	if f.Doubt != "" {
 		return policy.Stale

@@ -29,7 +29,8 @@ type agedFiles struct {
 
 // newAgedFiles writes the files by name, each modified this long before noon.
 func newAgedFiles(t *testing.T, files map[string]string, ages map[string]time.Duration) *agedFiles {
-	f := &agedFiles{t: t, dir: t.TempDir(), files: tables.NewFiles(tables.Config{}), store: newTestStore(t), clock: noon}
+	f := &agedFiles{t: t, dir: t.TempDir(), files: tables.NewFiles(tables.Config{}), store: newTestStore(t),
+		clock: noon}
 	var paths []string
 	for _, name := range []string{"old", "new"} {
 		if text, ok := files[name]; ok {
@@ -97,7 +98,8 @@ func fileFed(max time.Duration) *config.Config {
 // else changes.
 func TestStaleAcceptFile(t *testing.T) {
 	f := newAgedFiles(t, map[string]string{
-		"old": "ann@old.example OK\nann@both.example OK\n@alias.example @new.example\nann@a.sub.example\nann@report.example",
+		"old": "ann@old.example OK\nann@both.example OK\n@alias.example " +
+			"@new.example\nann@a.sub.example\nann@report.example",
 		"new": "ann@new.example OK\nbob@both.example OK\nann@b.sub.example\n",
 	}, map[string]time.Duration{"old": 50 * time.Hour, "new": time.Hour})
 	for _, c := range []struct {
@@ -129,7 +131,8 @@ func TestStaleAcceptFile(t *testing.T) {
 				d.Reply.IsContinue() != (c.want == "") {
 				t.Errorf("%s: %q (%s), want %q (%s)", c.recipient, got, d.Verdict, c.want, c.verdict)
 			}
-			if names := strings.Contains(d.Reason, filepath.Join(f.dir, "old")); names != (d.Verdict == policy.VerdictStale) {
+			if names := strings.Contains(d.Reason,
+				filepath.Join(f.dir, "old")); names != (d.Verdict == policy.VerdictStale) {
 				t.Errorf("reason: %s", d.Reason)
 			}
 		})
@@ -218,7 +221,8 @@ func TestWorstOfFileAndDirectory(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := newAgedFiles(t, map[string]string{"old": "ann@old.example\n"}, map[string]time.Duration{"old": c.age})
 			ad, _, d := newTestDirectory(t)
-			if _, err := ad.Add(adsim.User, "CN=jane,CN=Users,"+base, adsim.Attrs{"mail": {"jane@corp.example"}}); err != nil {
+			if _, err := ad.Add(adsim.User, "CN=jane,CN=Users,"+base,
+				adsim.Attrs{"mail": {"jane@corp.example"}}); err != nil {
 				t.Fatal(err)
 			}
 			syncs := newSyncManager(f.store, metrics.New("test"), slog.New(slog.DiscardHandler))
@@ -240,7 +244,8 @@ func TestWorstOfFileAndDirectory(t *testing.T) {
 				}
 			}
 			got := index{f.store, directorySet{{m, d}}, f.ages(24 * time.Hour)}.Freshness(c.domain)
-			if got.State != c.want.State || got.Directory != c.want.Directory || (got.File != "") != (got.Directory == "") {
+			if got.State != c.want.State || got.Directory != c.want.Directory ||
+				(got.File != "") != (got.Directory == "") {
 				t.Errorf("%+v, want %+v", got, c.want)
 			}
 		})
@@ -265,7 +270,8 @@ func TestFileStatesAreLogged(t *testing.T) {
 		{"stale", func() { f.clock = noon.Add(2 * time.Hour) },
 			`level=ERROR msg="accept file state changed" file=` + old + " state=stale was=fresh lasted=2h0m0s " +
 				"modified=2026-03-03T13:00:00Z age=25h0m0s\n" +
-				`level=ERROR msg="index state changed" state=stale was=fresh lasted=2h0m0s directories="" files=` + old + "\n"},
+				`level=ERROR msg="index state changed" state=stale was=fresh lasted=2h0m0s directories="" files=` +
+				old + "\n"},
 		{"a new version", func() {
 			f.write("old", "bob@old.example\n", 0)
 			f.files.Pass()

@@ -112,8 +112,8 @@ func (f *fleet) followersOf(directories directorySet, all links, before []*follo
 			next = append(next, before[at])
 			continue
 		}
-		next = append(next, &follower{directory: d.Name(), link: all.of(*d.config.Stream), mirror: d.Mirror, store: f.store,
-			version: f.version, log: f.log.With("directory", d.Name()), passed: make(chan struct{}, 1)})
+		next = append(next, &follower{directory: d.Name(), link: all.of(*d.config.Stream), mirror: d.Mirror,
+			store: f.store, version: f.version, log: f.log.With("directory", d.Name()), passed: make(chan struct{}, 1)})
 	}
 	return next
 }

@@ -22,36 +22,38 @@ func fleetAlarms(s control.Status, now time.Time) []string {
 			continue
 		}
 		if ok := d.Stream.DigestOK; ok != nil && !*ok && d.HeldRemovals == 0 {
-			add("directory %s differs from what hub %s has published; unknown recipients are deferred until a full pass "+
-				"repairs it", d.Name, d.Stream.Hub)
+			add("directory %s differs from what hub %s has published; unknown recipients are deferred until a full "+
+				"pass repairs it", d.Name, d.Stream.Hub)
 		}
 		if name := d.Stream.SharedName; name != "" {
-			add("another host reports directory %s as %s too, so the hub shows only one of them; enrol each edge under a "+
-				"name of its own, or give the hosts different names", d.Name, name)
+			add("another host reports directory %s as %s too, so the hub shows only one of them; enrol each edge "+
+				"under a name of its own, or give the hosts different names", d.Name, name)
 		}
 		if d.Stream.NotNewer && now.Sub(d.FailingSince.Time) >= publishAlarmAfter {
-			add("the engine shows directory %s as it was before, as after the restore of a backup, so this edge keeps what it "+
-				"has; start a hub, or run \"rcpt-milter sync --full\" here to follow the engine all the same", d.Name)
+			add("the engine shows directory %s as it was before, as after the restore of a backup, so this edge "+
+				"keeps what it has; start a hub, or run \"rcpt-milter sync --full\" here to follow the engine all "+
+				"the same", d.Name)
 		}
 		all = append(all, linkAlarms(d.Name, d.Stream.Link, now)...)
 		if n := d.Stream.TooLarge; n > 0 {
-			add("%d objects of directory %s have more addresses than a message can hold; unknown recipients are deferred until "+
-				"each object is split into several in Active Directory; the log of hub %s names them", n, d.Name, d.Stream.Hub)
+			add("%d objects of directory %s have more addresses than a message can hold; unknown recipients are "+
+				"deferred until each object is split into several in Active Directory; the log of hub %s names them", n,
+				d.Name, d.Stream.Hub)
 		}
 		if n := d.Stream.Unreadable; n > 0 {
-			add("%d objects of directory %s cannot be read from the stream and keep their addresses; update this daemon to "+
-				"the version of the hub (%s)", n, d.Name, d.Stream.HubVersion)
+			add("%d objects of directory %s cannot be read from the stream and keep their addresses; update this "+
+				"daemon to the version of the hub (%s)", n, d.Name, d.Stream.HubVersion)
 		}
 	}
 	for _, p := range s.Publish {
 		all = append(all, linkAlarms(p.Directory, p.Link, now)...)
 		if n := p.TooLarge; n > 0 {
-			add("%d objects of directory %s have more addresses than a message can hold, so all edges defer unknown recipients; "+
-				"split each object into several in Active Directory; the log names them", n, p.Directory)
+			add("%d objects of directory %s have more addresses than a message can hold, so all edges defer unknown "+
+				"recipients; split each object into several in Active Directory; the log names them", n, p.Directory)
 		}
 		if p.EdgesError != "" {
-			add("the reports of the edges of directory %s cannot be read, so fleet status shows old ones: %s", p.Directory,
-				p.EdgesError)
+			add("the reports of the edges of directory %s cannot be read, so fleet status shows old ones: %s",
+				p.Directory, p.EdgesError)
 		}
 		if p.LastError != "" && !p.FailingSince.IsZero() && now.Sub(p.FailingSince.Time) >= publishAlarmAfter {
 			add("directory %s is not published to the edges: %s", p.Directory, p.LastError)
@@ -80,17 +82,17 @@ func engineAlarms(e control.EngineStatus, now time.Time) (all []string) {
 		all = append(all, "the engine of this daemon is not ready: "+e.LastError)
 	}
 	if expiry := expiryText(e.Expires, now); expiry != "" {
-		all = append(all, fmt.Sprintf("a certificate of the engine %s; hubs and edges cannot connect afterwards; replace the "+
-			"files of nats.tls, or without nats.tls remove ca.crt and ca.key from nats.dir, restart, and enrol all hosts again",
-			expiry))
+		all = append(all, fmt.Sprintf("a certificate of the engine %s; hubs and edges cannot connect afterwards; "+
+			"replace the files of nats.tls, or without nats.tls remove ca.crt and ca.key from nats.dir, restart, and "+
+			"enrol all hosts again", expiry))
 	}
 	if e.KeyMissing {
 		all = append(all, "ca.key is missing in nats.dir, so the engine cannot renew its certificate; "+
 			"restore ca.key, or remove ca.crt too, restart, and enrol all hosts again")
 	}
 	if len(e.Flooding) > 0 {
-		all = append(all, fmt.Sprintf("the engine keeps edges out for a minute, because they sent far too much: %s; if one does "+
-			"it again, remove it with \"rcpt-milter edge remove\"", strings.Join(e.Flooding, ", ")))
+		all = append(all, fmt.Sprintf("the engine keeps edges out for a minute, because they sent far too much: %s; "+
+			"if one does it again, remove it with \"rcpt-milter edge remove\"", strings.Join(e.Flooding, ", ")))
 	}
 	if e.MaxDisk > 0 && e.Disk*100 >= e.MaxDisk*diskAlarmPercent {
 		all = append(all, fmt.Sprintf("the engine uses %d of %d MiB of disk; raise nats.max_disk", e.Disk>>20,
@@ -105,8 +107,9 @@ func linkAlarms(directory string, l control.LinkStatus, now time.Time) []string 
 	if expiry == "" {
 		return nil
 	}
-	return []string{fmt.Sprintf("a certificate for the stream of directory %s %s; this host cannot connect afterwards; get a "+
-		"new enrolment file with \"rcpt-milter edge add\", or renew the files of tls", directory, expiry)}
+	return []string{fmt.Sprintf("a certificate for the stream of directory %s %s; this host cannot connect "+
+		"afterwards; get a new enrolment file with \"rcpt-milter edge add\", or renew the files of tls", directory,
+		expiry)}
 }
 
 // expiryText returns when a certificate expires or has expired. It returns an empty string if that is not soon.

@@ -18,7 +18,8 @@ func TestShared(t *testing.T) {
 	type waits map[string]time.Duration
 	f := newSyncManager(s, nil, slog.New(slog.DiscardHandler))
 	corp := config.Directory{Name: "corp", ReplicationLag: 3 * time.Hour}
-	lab := config.Directory{Name: "lab", ReplicationLag: 5 * time.Hour, Domains: []string{"lab.example", ".sub.example"}}
+	lab := config.Directory{Name: "lab", ReplicationLag: 5 * time.Hour,
+		Domains: []string{"lab.example", ".sub.example"}}
 	alone := &config.Config{Directories: []config.Directory{corp}}
 	pair := &config.Config{Directories: []config.Directory{corp, lab}}
 	check := func(what string, c *config.Config, d config.Directory, want waits) {

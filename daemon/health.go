@@ -13,7 +13,8 @@ func storeAlarms(h store.Health) []string {
 	case store.NotUpdated:
 		alarms = append(alarms, fmt.Sprintf("the index is not updated: %v", h.Err))
 	case store.Damaged:
-		alarms = append(alarms, fmt.Sprintf("the index is damaged, and recipients that it does not find get 451: %v", h.Err))
+		alarms = append(alarms, fmt.Sprintf("the index is damaged, and recipients that it does not find get 451: %v",
+			h.Err))
 	case store.Unreadable:
 		alarms = append(alarms, fmt.Sprintf("the index cannot be read, and its recipients get 451: %v", h.Err))
 	}

@@ -50,12 +50,13 @@ func newTestDirectory(t *testing.T) (*adsim.Directory, *adsim.Server, config.Dir
 // newTestLog returns a logger and its output. The output has no times.
 func newTestLog() (*slog.Logger, *bytes.Buffer) {
 	var out bytes.Buffer
-	return slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}})), &out
+	return slog.New(slog.NewTextHandler(&out,
+		&slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}})), &out
 }
 
 // newTestStore opens an empty store.

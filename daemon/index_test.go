@@ -107,7 +107,8 @@ func TestDamagedStoreRejectsNobody(t *testing.T) {
 		{"gone@corp.example", "", time.Minute, policy.Deferred, policy.Deferred},
 		{"gone@corp.example", "", 2 * time.Hour, policy.Deferred, policy.Refused},
 	} {
-		for _, fallback := range []policy.Fallback{policy.FallbackTempfail, policy.FallbackRefuse, policy.FallbackAccept} {
+		for _, fallback := range []policy.Fallback{policy.FallbackTempfail, policy.FallbackRefuse,
+			policy.FallbackAccept} {
 			now := noon.Add(c.later)
 			if got := outcome(damaged, now, fallback, c.recipient, c.user); got != c.damaged {
 				t.Errorf("damaged: %s from %q after %v (%s): %s, want %s", c.recipient, c.user, c.later, fallback, got,

@@ -171,7 +171,7 @@ func linkTLS(c config.Stream) (*tls.Config, error) {
 	if !slices.ContainsFunc(c.URLs, func(at string) bool { return strings.HasPrefix(at, "tls:") }) {
 		return nil, nil
 	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName}
+	t := &tls.Config{MinVersion: files.MinTLSVersion, ServerName: c.TLS.ServerName}
 	if c.TLS.CAFile != "" {
 		certificates, err := files.Certificates(c.TLS.CAFile)
 		if len(certificates) == 0 {

@@ -46,7 +46,8 @@ func (s *listenerState) set(err error) {
 		if before == "" {
 			s.since = s.now()
 		}
-		s.log.Error("clients cannot connect; trying again", "listener", s.name, "listen", s.endpoint.String(), "error", err)
+		s.log.Error("clients cannot connect; trying again", "listener", s.name, "listen", s.endpoint.String(), "error",
+			err)
 	}
 }
 

@@ -60,8 +60,9 @@ func (b backend) lookupAt(ctx context.Context, q control.LookupQuery, query poli
 	c := b.config.Load()
 	// The removal grace needs the journal of an earlier period as well.
 	if from, err := b.store.JournalFrom(); err == nil && at.Add(-c.RemovalGrace).Before(from) {
-		return control.LookupAnswer{}, notKept(fmt.Errorf("%w; it reaches back to %s, and removal_grace takes %s of that",
-			store.ErrNotKept, from.Local().Format(time.RFC3339), c.RemovalGrace))
+		return control.LookupAnswer{},
+			notKept(fmt.Errorf("%w; it reaches back to %s, and removal_grace takes %s of that",
+				store.ErrNotKept, from.Local().Format(time.RFC3339), c.RemovalGrace))
 	}
 	policy, err := newPolicy(c, indexAt{b.index(), at}, b.files, queryChecks{}, func() time.Time { return at })
 	if err != nil {

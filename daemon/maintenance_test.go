@@ -25,7 +25,8 @@ func TestJournalRetention(t *testing.T) {
 		{"no directory", time.Hour, 0, nil, time.Hour},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			file := &config.Config{Journal: config.Journal{Keep: c.keep}, RemovalGrace: c.grace, Directories: c.directories}
+			file := &config.Config{Journal: config.Journal{Keep: c.keep}, RemovalGrace: c.grace,
+				Directories: c.directories}
 			if got := newMaintenance(nil, file, nil).retention.Load(); time.Duration(got) != c.want {
 				t.Errorf("retention %v, want %v", time.Duration(got), c.want)
 			}

@@ -108,7 +108,8 @@ func (r *refusals) Observe(q policy.Query, d policy.Decision) {
 	defer s.mu.Unlock()
 	switch {
 	case len(s.pending) < maxShardPending:
-		s.pending = append(s.pending, pendingRefusal{d.Address, d.Domain, q.Client, d.Verdict, d.WouldRefuse, d.WouldLimit})
+		s.pending = append(s.pending, pendingRefusal{d.Address, d.Domain, q.Client, d.Verdict, d.WouldRefuse,
+			d.WouldLimit})
 	case d.WouldRefuse:
 		s.missedWould++
 	default:

@@ -139,7 +139,8 @@ func TestRefusalsAreRejections(t *testing.T) {
 			}
 		}
 	}
-	limited := policy.Decision{Verdict: policy.VerdictHarvestLimited, Reply: policy.CannotTell("too many unknown recipients")}
+	limited := policy.Decision{Verdict: policy.VerdictHarvestLimited,
+		Reply: policy.CannotTell("too many unknown recipients")}
 	if isRefusal(limited) {
 		t.Error("a recipient that the harvest limit deferred counts as refused")
 	}

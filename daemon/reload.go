@@ -97,8 +97,8 @@ func (d *daemon) reread() (done control.Reloaded, err error) {
 		AcceptFiles: fileChanges(before, d.files.Status())}, nil
 }
 
-// fileChanges says which accept files have another number of entries than before, a sentence each. A reload also
-// applies a file that lost most of its entries, and the operator may have wanted something else.
+// fileChanges reports the accept files whose number of entries has changed, one sentence each. A reload also applies
+// a file that lost most of its entries, which may be a mistake.
 func fileChanges(before, after []tables.FileStatus) (all []string) {
 	for _, now := range after {
 		at := slices.IndexFunc(before, func(b tables.FileStatus) bool { return b.File == now.File })

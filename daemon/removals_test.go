@@ -52,7 +52,8 @@ func TestRemovalsOfOtherRules(t *testing.T) {
 			t.Errorf("%s: approval: %+v, %v, want %d removed, error %q", what, done, err, removed, refused)
 		}
 	}
-	check("under the rules of the mirror", control.WaitsPass, "directory corp: the rules for recipients have changed", 0)
+	check("under the rules of the mirror", control.WaitsPass, "directory corp: the rules for recipients have changed",
+		0)
 	if r := retired.Pass(); r.Err != nil || r.Info.Hold == "" {
 		t.Fatalf("the pass of the retired directory: %+v", r)
 	}

@@ -153,6 +153,8 @@ func listenOn(e config.Endpoint) (net.Listener, error) {
 // serving returns the component that serves a handler.
 func (s *service) serving(handler http.Handler, log *slog.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
-		return s.run(ctx, func(ctx context.Context, l net.Listener) error { return control.Serve(ctx, l, handler, log) })
+		return s.run(ctx, func(ctx context.Context, l net.Listener) error {
+			return control.Serve(ctx, l, handler, log)
+		})
 	}
 }

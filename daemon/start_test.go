@@ -22,7 +22,8 @@ func TestStartExtends(t *testing.T) {
 		}
 		ticks <- time.Now()
 		if progress {
-			if got, want := <-told, "EXTEND_TIMEOUT_USEC=60000000\nSTATUS=opening and verifying the store"; got != want {
+			if got, want := <-told,
+				"EXTEND_TIMEOUT_USEC=60000000\nSTATUS=opening and verifying the store"; got != want {
 				t.Errorf("sent %q, want %q", got, want)
 			}
 		}

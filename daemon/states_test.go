@@ -41,8 +41,8 @@ func (w *stateWatch) set(states ...string) {
 	w.states = nil
 	for _, s := range states {
 		name, state, _ := strings.Cut(s, " ")
-		w.states = append(w.states, observedState{inDirectory, name, mirror.State(state), w.clock.Add(-10 * time.Minute),
-			func() error { return errors.New("no route") }})
+		w.states = append(w.states, observedState{inDirectory, name, mirror.State(state),
+			w.clock.Add(-10 * time.Minute), func() error { return errors.New("no route") }})
 	}
 }
 

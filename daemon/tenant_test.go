@@ -16,7 +16,8 @@ import (
 func TestForeignLookup(t *testing.T) {
 	scope := control.Scope{"mine.test": true}
 	for _, text := range []string{"ann@theirs.test", "postmaster@theirs.test", "postmaster", "", "@", "x@sub.mine.test",
-		"<@mine.test:ann@theirs.test>", `"ann@mine.test"@theirs.test`, "ann@mine.test@theirs.test", "ann@mine.test\x00@x"} {
+		"<@mine.test:ann@theirs.test>", `"ann@mine.test"@theirs.test`, "ann@mine.test@theirs.test",
+		"ann@mine.test\x00@x"} {
 		t.Run(text, func(t *testing.T) {
 			got, err := backend{}.TenantLookup(t.Context(), scope, text)
 			if !errors.Is(err, control.ErrForeignDomain) || !cmp.Equal(got, control.TenantLookup{}) {
@@ -43,8 +44,8 @@ func TestTenantReport(t *testing.T) {
 	hour := store.NewRefusals(time.Now())
 	add := func(address, domain string, would bool, times int) {
 		for range times {
-			hour.Add(store.Refusal{Time: noon, Address: address, Domain: domain, Network: "192.0.2.0/24", Verdict: "unknown",
-				WouldRefuse: would})
+			hour.Add(store.Refusal{Time: noon, Address: address, Domain: domain, Network: "192.0.2.0/24",
+				Verdict: "unknown", WouldRefuse: would})
 		}
 		if err := s.PutRefusals(hour); err != nil {
 			t.Fatal(err)

@@ -109,7 +109,7 @@ func (d *daemon) alive() string {
 		line += "; recipients that the index does not find get 451"
 	}
 	if d.reloads.lastOutcome().Refused != "" {
-		line += "; the configuration last read is refused"
+		line += "; the configuration last read was rejected"
 	}
 	return line
 }

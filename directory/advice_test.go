@@ -26,7 +26,8 @@ func TestDialAdvice(t *testing.T) {
 		{"packet filter", system(syscall.EPERM), "check SELinux and the packet filter"},
 		{"reset", system(syscall.ECONNRESET), "check the firewall"},
 		{"timeout", system(syscall.ETIMEDOUT), "check the firewall and that the host is up"},
-		{"no such host", &net.DNSError{Err: "no such host", Name: "dc9", IsNotFound: true}, "correct the URL or the name server"},
+		{"no such host", &net.DNSError{Err: "no such host", Name: "dc9", IsNotFound: true},
+			"correct the URL or the name server"},
 		{"name server", &net.DNSError{Err: "server misbehaving", Name: "dc9"}, "check /etc/resolv.conf"},
 		{"other", errors.New("boom"), "check the host and the network"},
 	} {

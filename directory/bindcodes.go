@@ -43,8 +43,8 @@ var bindCodes = map[string]bindCode{
 		"binding is not that of its TLS connection; check for a proxy that ends TLS"},
 	"51f": {false, "ERROR_NO_LOGON_SERVERS",
 		"the controller reaches no other one that can check the password; use a writable controller of the domain"},
-	"531": {false, "ERROR_INVALID_WORKSTATION", "the account may not log on at this controller; add the controller to " +
-		"its logon workstations"},
+	"531": {false, "ERROR_INVALID_WORKSTATION", "the account may not log on at this controller; add the controller " +
+		"to its logon workstations"},
 	"54b": {false, "ERROR_NO_SUCH_DOMAIN", "the controller cannot reach the domain of the account"},
 	"54f": {false, "ERROR_INTERNAL_ERROR", "the controller has an internal error; see its event log"},
 	"569": {false, "ERROR_LOGON_TYPE_NOT_GRANTED",
@@ -89,7 +89,8 @@ func bindError(name string, err *ldap.Error) error {
 	case !known:
 		return newError(ErrCredentials, "bind as %q rejected (LDAP 49 %s)", name, diagnostic(err))
 	case !code.account:
-		return newError(ErrRefused, "bind as %q failed at this controller: %s (LDAP 49, data %s)", name, code.text, data)
+		return newError(ErrRefused, "bind as %q failed at this controller: %s (LDAP 49, data %s)", name, code.text,
+			data)
 	}
 	return newError(ErrCredentials, "bind as %q rejected: %s (LDAP 49, data %s)", name, code.text, data)
 }
@@ -102,8 +103,8 @@ func ticketError(name string, err *ldap.Error) error {
 	switch _, known := bindCodes[data]; {
 	case err.ResultCode != ldap.LDAPResultInvalidCredentials:
 	case data == "52e" || data == "525" || data == "534":
-		return newError(ErrRefused, "bind as %q failed at this controller: it cannot decrypt the ticket; check that the "+
-			"service name ldap/HOST of its host belongs to its own account only (LDAP 49, data %s)", name, data)
+		return newError(ErrRefused, "bind as %q failed at this controller: it cannot decrypt the ticket; check that "+
+			"the service name ldap/HOST of its host belongs to its own account only (LDAP 49, data %s)", name, data)
 	case !known:
 		return newError(ErrRefused, "bind as %q failed at this controller (LDAP 49 %s)", name, diagnostic(err))
 	}

@@ -3,8 +3,6 @@ package directory
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"net"
 	"net/url"
 	"regexp"
@@ -179,24 +177,6 @@ func parseURL(text string) (endpoint, error) {
 			"ldaps:// or ldap://", text)
 	}
 	return at, nil
-}
-
-// tlsConfig returns the client's TLS configuration and reads CAFile again. It skips unreadable
-// certificates in CAFile unless there is no readable one.
-func (c Config) tlsConfig() (*tls.Config, error) {
-	out := &tls.Config{ServerName: c.ServerName, MinVersion: tls.VersionTLS12}
-	if c.CAFile == "" {
-		return out, nil
-	}
-	certificates, err := files.Certificates(c.CAFile)
-	if len(certificates) == 0 {
-		return nil, newError(ErrConfig, "tls.ca_file: %w", err)
-	}
-	out.RootCAs = x509.NewCertPool()
-	for _, cert := range certificates {
-		out.RootCAs.AddCert(cert)
-	}
-	return out, nil
 }
 
 // maxPassword is far above the 256 characters that Active Directory allows.

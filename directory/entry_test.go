@@ -81,7 +81,8 @@ func FuzzRoot(f *testing.F) {
 		"dnsHostName: DC1.corp.example\ndefaultNamingContext: DC=corp,DC=example\ncurrentTime: 20260131235959.0Z\n" +
 		"configurationNamingContext: CN=Configuration,DC=corp,DC=example\nsupportedControl: 1.2.840.113556.1.4.417\n"
 	f.Add(whole)
-	for _, change := range []string{"12345", "CN=NTDS Settings,CN=DC1", "DC1.corp.example", "2026013123", "dnsHostName"} {
+	for _, change := range []string{"12345", "CN=NTDS Settings,CN=DC1", "DC1.corp.example", "2026013123",
+		"dnsHostName"} {
 		f.Add(strings.Replace(whole, change, "", 1))
 		f.Add(strings.Replace(whole, change, "-1", 1))
 		f.Add(strings.Replace(whole, change, strings.Repeat("9", 25), 1))
@@ -89,8 +90,10 @@ func FuzzRoot(f *testing.F) {
 	c := &Conn{}
 	f.Fuzz(func(t *testing.T, text string) {
 		root, service, err := c.parseRoot(entryOf("", text))
-		if err == nil && (root.HighestCommittedUSN == 0 || root.HighestCommittedUSN > 1<<63-1 || root.DNSHostName == "" ||
-			root.DefaultNamingContext == "" || service == "" || root.DNSHostName != strings.ToLower(root.DNSHostName)) {
+		if err == nil &&
+			(root.HighestCommittedUSN == 0 || root.HighestCommittedUSN > 1<<63-1 || root.DNSHostName == "" ||
+				root.DefaultNamingContext == "" || service == "" ||
+				root.DNSHostName != strings.ToLower(root.DNSHostName)) {
 			t.Errorf("parseRoot(%q) = %+v, %q", text, root, service)
 		}
 		if err != nil && (service != "" || fmt.Sprint(root) != fmt.Sprint(Root{})) {

@@ -134,7 +134,8 @@ func (f *frames) account(tag byte, header, n int) error {
 		case tag != ldapMessage:
 			return errNotLDAP
 		case size > maxMessage:
-			return newError(ErrProtocol, "the controller sent a message of %d bytes, and %d are allowed", size, maxMessage)
+			return newError(ErrProtocol, "the controller sent a message of %d bytes, and %d are allowed", size,
+				maxMessage)
 		case f.budget.bytes.Add(-int64(size)) < 0:
 			return newError(ErrProtocol, "the answer to one search is too long; it may have %d MiB for a page and "+
 				"%d MiB for an object", maxPage>>20, maxMessage>>20)
@@ -156,8 +157,8 @@ func (f *frames) account(tag byte, header, n int) error {
 	case f.depth == 1 && tag&numberMask == tagSearchEntry&numberMask && f.budget.entries.Add(-1) < 0:
 		return newError(ErrProtocol, "the answer to one search has more entries than were requested")
 	case f.depth == 1 && tag != tagSearchEntry && size > maxNonEntry:
-		return newError(ErrProtocol, "the controller sent a message of %d bytes that is not an entry, and %d are allowed",
-			size, maxNonEntry)
+		return newError(ErrProtocol, "the controller sent a message of %d bytes that is not an entry, and %d are "+
+			"allowed", size, maxNonEntry)
 	}
 	return nil
 }

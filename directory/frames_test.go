@@ -80,7 +80,8 @@ func TestFramesBudget(t *testing.T) {
 			for n := 0; n < tc.messages && err == nil; n++ {
 				err = f.check(entry)
 			}
-			if tc.words == "" && err != nil || tc.words != "" && (err == nil || !strings.Contains(err.Error(), tc.words)) {
+			if tc.words == "" && err != nil ||
+				tc.words != "" && (err == nil || !strings.Contains(err.Error(), tc.words)) {
 				t.Errorf("%d messages: %v, want %q", tc.messages, err, tc.words)
 			}
 		})

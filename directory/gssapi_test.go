@@ -143,8 +143,8 @@ func TestKerberosAnswersAreNotTrusted(t *testing.T) {
 		"changed, second": {func(r *realm) { r.garble = flipLast(2) }, ErrProtocol, "cannot read the"},
 		"proof of another time": {func(r *realm) { r.proof = func(p *messages.EncAPRepPart) { p.Cusec ^= 1 } },
 			ErrTLS, "prove"},
-		"another key": {func(r *realm) { r.proof = func(p *messages.EncAPRepPart) { p.Subkey = wrongKey } }, ErrProtocol,
-			"cannot read the"},
+		"another key": {func(r *realm) { r.proof = func(p *messages.EncAPRepPart) { p.Subkey = wrongKey } },
+			ErrProtocol, "cannot read the"},
 		"not AES": {func(r *realm) {
 			r.proof = func(p *messages.EncAPRepPart) { p.Subkey.KeyType, p.Subkey.KeyValue = 23, []byte("x") }
 		}, ErrProtocol, "not AES"},

@@ -244,9 +244,9 @@ func (c *Conn) unknownAuthorityText(chain []*x509.Certificate) string {
 	for _, cert := range trusted {
 		if cert.Subject.String() == last.Issuer.String() {
 			if errors.As(last.CheckSignatureFrom(cert), new(x509.ConstraintViolationError)) {
-				return fmt.Sprintf("the certificate of %q in tls.ca_file may not sign certificates: it is not that of an "+
-					"authority (basic constraints), or its key usage lacks keyCertSign; issue it again as that of an "+
-					"authority, and replace it in tls.ca_file", last.Issuer)
+				return fmt.Sprintf("the certificate of %q in tls.ca_file may not sign certificates: it is not that "+
+					"of an authority (basic constraints), or its key usage lacks keyCertSign; issue it again as "+
+					"that of an authority, and replace it in tls.ca_file", last.Issuer)
 			}
 			return fmt.Sprintf("the certificate is not signed by the key of the authority %q in tls.ca_file; that "+
 				"authority was renewed, or another one has the same name: add its current certificate to tls.ca_file",

@@ -57,8 +57,8 @@ var kindsOfServers = []struct {
 		"its key usage lacks keyCertSign; issue it again as that of an authority, and replace it in tls.ca_file"}, nil},
 	{adsim.NoAuthority, ErrTLS, []string{`the certificate of "CN=adsim root" in tls.ca_file may not sign certificates`,
 		"it is not that of an authority"}, nil},
-	{adsim.DropsLargeHello, ErrTimeout, []string{"no answer to the TLS handshake", "drops a ClientHello in two packets: " +
-		"update it, or start this program with GODEBUG=tlsmlkem=0"}, nil},
+	{adsim.DropsLargeHello, ErrTimeout, []string{"no answer to the TLS handshake",
+		"drops a ClientHello in two packets: update it, or start this program with GODEBUG=tlsmlkem=0"}, nil},
 	{adsim.ResetsLargeHello, ErrTLS, []string{"closed the connection in the TLS handshake",
 		"drops a ClientHello in two packets: update it, or start this program with GODEBUG=tlsmlkem=0"}, nil},
 	{adsim.HangsUp, ErrTLS, []string{"closed the connection in the TLS handshake; check that it has a " +
@@ -208,7 +208,8 @@ func TestHandshakeCancelled(t *testing.T) {
 		t.Run(string(how), func(t *testing.T) {
 			s := adsim.StartUnsafe(t, how)
 			ctx, cancel := context.WithCancel(t.Context())
-			config := unsafeConfig(t, s, map[adsim.Unsafe]string{adsim.LDAPSilent: "ldaps", adsim.TLSSilent: "ldap"}[how])
+			config := unsafeConfig(t, s, map[adsim.Unsafe]string{adsim.LDAPSilent: "ldaps",
+				adsim.TLSSilent: "ldap"}[how])
 			config.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
 				defer time.AfterFunc(10*time.Millisecond, cancel)
 				return new(net.Dialer).DialContext(ctx, network, address)

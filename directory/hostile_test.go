@@ -75,8 +75,9 @@ func TestHostileMessages(t *testing.T) {
 		repeat int
 		words  string
 	}{
-		"nested": {func(adsim.Raw) string { return strings.Repeat("\x30\x82\x40\x00", 20) + strings.Repeat("x", 1<<14) },
-			0, "not LDAP"},
+		"nested": {func(adsim.Raw) string {
+			return strings.Repeat("\x30\x82\x40\x00", 20) + strings.Repeat("x", 1<<14)
+		}, 0, "not LDAP"},
 		"nested, properly": {func(adsim.Raw) string { return nested(encode(tagOctetString), 15) }, 0, "16 levels deep"},
 		"nested in an entry": {func(adsim.Raw) string { return searchEntry(string(adsim.Nested()[6*900:])) }, 0,
 			"16 levels deep"},

@@ -54,7 +54,8 @@ func TestPanicInTheLibrary(t *testing.T) {
 				})
 				must[Root](t)(c.Root(t.Context()))
 				arm(conn)
-				if err := operation(c); !errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), "panic: in the") {
+				if err := operation(c); !errors.Is(err, ErrProtocol) ||
+					!strings.Contains(err.Error(), "panic: in the") {
 					t.Errorf("error %v", err)
 				}
 				c.Close()

@@ -23,7 +23,7 @@ const (
 
 // progress notices a controller whose search never ends. The zero value is one that has begun.
 //
-// A controller that returns the same objects for ever returns any of them again. So progress remembers some only,
+// A controller that returns the same objects forever returns any of them again. So progress remembers some only,
 // and later ones each time as many objects as before have passed (Brent's algorithm).
 type progress struct {
 	waited  time.Duration

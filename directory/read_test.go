@@ -64,7 +64,8 @@ func TestFullReadInPages(t *testing.T) {
 	ok(t, d.Delete(add(t, d, adsim.User, "CN=gone,CN=Users,"+base, "gone@corp.example")))
 	for _, tc := range []struct{ size, serverMax, pages int }{{7, 1000, 4}, {1000, 10, 3}, {1000, 1000, 1}} {
 		t.Run(fmt.Sprintf("size %d of %d", tc.size, tc.serverMax), func(t *testing.T) {
-			c, s := connect(t, d, adsim.ServerConfig{MaxPageSize: tc.serverMax}, func(c *Config) { c.PageSize = tc.size })
+			c, s := connect(t, d, adsim.ServerConfig{MaxPageSize: tc.serverMax},
+				func(c *Config) { c.PageSize = tc.size })
 			root := must[Root](t)(c.Root(t.Context()))
 			before := s.Stats()
 			all, err := readAll(t.Context(), c, 0)
@@ -191,8 +192,8 @@ func TestObjectFields(t *testing.T) {
 	all, err := readAll(t.Context(), c, 0)
 	ok(t, err)
 	o := all[GUID(guid)]
-	want := []Value{{Attribute: "proxyaddresses", Raw: "SMTP:board@corp.example"}, {Attribute: "proxyaddresses", Raw: "X500:/o=corp"},
-		{Attribute: "mail", Raw: "Board@corp.example"}}
+	want := []Value{{Attribute: "proxyaddresses", Raw: "SMTP:board@corp.example"},
+		{Attribute: "proxyaddresses", Raw: "X500:/o=corp"}, {Attribute: "mail", Raw: "Board@corp.example"}}
 	if !slices.Equal(o.Values, want) {
 		t.Errorf("values = %+v, want %+v", o.Values, want)
 	}

@@ -133,7 +133,7 @@ func (t *tlsConn) Close() (err error) {
 
 // recordPanic turns a panic into an error and ends the connection. The methods of tlsConn run in
 // goroutines of the LDAP library. It recovers from most panics, but one in Close would end the
-// process, and after one in Write the operation would wait for ever.
+// process, and after one in Write the operation would wait forever.
 func (t *tlsConn) recordPanic(err *error) {
 	if v := recover(); v != nil {
 		*err = newError(ErrProtocol, "panic: %v", v)

@@ -50,7 +50,7 @@ const (
 func scriptedConn(t *testing.T, pieces ...string) (*conn, *scripted, *logBuffer) {
 	t.Helper()
 	log := newLogBuffer()
-	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Logger: log.logger(-4), Idle: testIdle,
+	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Logger: log.logger(-4), Connections: 9, Idle: testIdle,
 		Packet: testPacket})
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +148,8 @@ func TestConnReports(t *testing.T) {
 		{"half a packet", []string{p, p[:7]},
 			`level=WARN msg="milter connection dropped" peer=local error="i/o timeout"`},
 		{"http", []string{"GET / HTTP/1.1\r\n\r\n"},
-			`level=WARN msg="milter connection dropped" peer=local error="not a milter packet: it begins with \"GET \""`},
+			`level=WARN msg="milter connection dropped" peer=local error="not a milter packet: it begins with ` +
+				`\"GET \""`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			conn, _, log := scriptedConn(t, c.pieces...)
@@ -178,10 +179,12 @@ func TestConnEnds(t *testing.T) {
 				do   func(net.Conn) error
 			}{
 				{"close", net.Conn.Close},
-				{"close for writing", func(c net.Conn) error { return c.(interface{ CloseWrite() error }).CloseWrite() }},
+				{"close for writing",
+					func(c net.Conn) error { return c.(interface{ CloseWrite() error }).CloseWrite() }},
 			} {
 				t.Run(network+"/"+last.name+"/"+end.name, func(t *testing.T) {
-					s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Idle: time.Hour, Packet: time.Hour})
+					s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Connections: 9, Idle: time.Hour,
+						Packet: time.Hour})
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -17,7 +17,8 @@ type Counters struct {
 
 func newCounters() *Counters {
 	all := policy.Verdicts()
-	return &Counters{verdicts: all, decisions: make([]atomic.Int64, len(all)), wouldRefuse: make([]atomic.Int64, len(all))}
+	return &Counters{verdicts: all, decisions: make([]atomic.Int64, len(all)),
+		wouldRefuse: make([]atomic.Int64, len(all))}
 }
 
 // Decisions returns the number of decisions by verdict, including zeros.

@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// A direct connection receives and writes without involving the Go scheduler; its Read is that of package net. Package net announces every system
-// call to the scheduler. In a process that was idle, that wakes the monitor thread, which then polls for a
-// while. With one client at a time, that costs more than the answer to a RCPT. The descriptor is non-blocking,
-// so its system calls return at once and need no announcement. If there is nothing to read, or no room to
-// write, the goroutine waits in the poller, as with package net.
+// A direct connection receives and writes without involving the Go scheduler; its Read is that of package net.
+// Package net announces every system call to the scheduler. In a process that was idle, that wakes the monitor
+// thread, which then polls for a while. With one client at a time, that costs more than the answer to a RCPT.
+// The descriptor is non-blocking, so its system calls return at once and need no announcement. If there is
+// nothing to read, or no room to write, the goroutine waits in the poller, as with package net.
 //
 // Deadlines, Close and errors behave as in package net: a deadline or Close ends a waiting call. At most one
 // goroutine may read and one may write at a time.

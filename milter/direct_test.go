@@ -207,7 +207,8 @@ func TestDirectClose(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
-		for _, r := range []result{await(t, reading), await(t, writing), await(t, readLater(c)), await(t, writeLater(c))} {
+		for _, r := range []result{await(t, reading), await(t, writing), await(t, readLater(c)),
+			await(t, writeLater(c))} {
 			if !errors.Is(r.err, net.ErrClosed) {
 				t.Errorf("%d bytes, %v, want net.ErrClosed", r.n, r.err)
 			}

@@ -87,8 +87,12 @@ func checkReplies(t *testing.T, c net.Conn, want string) {
 func FuzzSession(f *testing.F) {
 	defer BridgeLog(slog.New(slog.DiscardHandler))()
 	r := serve(f, "unix", func(cfg *ServerConfig) { cfg.Logger = nil })
-	f.Add("OCHMDRDRAMREQ", "~~~\x06~~\x01\xff~\x1f\xff\xff\nclient.test~4~\x19192.0.2.1~\nhelo.test~\n<>~\nR{rcpt_addr}~nobody@enforce.test~\n<x>~\nR{rcpt_addr}~user@enforce.test~", "", byte(0))
-	f.Add("RRRRRR", "<user@enforce.test>~\n<broken@enforce.test>\npanic@enforce.test~\ngone@enforce.test\n<us\"er@report.test>\n", "GET / HTTP/1.0\r\n", byte(1))
+	f.Add("OCHMDRDRAMREQ",
+		"~~~\x06~~\x01\xff~\x1f\xff\xff\nclient.test~4~\x19192.0.2.1~\nhelo.test~\n<>~\n"+
+			"R{rcpt_addr}~nobody@enforce.test~\n<x>~\nR{rcpt_addr}~user@enforce.test~", "", byte(0))
+	f.Add("RRRRRR",
+		"<user@enforce.test>~\n<broken@enforce.test>\npanic@enforce.test~\ngone@enforce.test\n<us\"er@report.test>\n",
+		"GET / HTTP/1.0\r\n", byte(1))
 	f.Add("CCCCC", "~\n~4\n~4~\nx~6~\x19IPv6:::1~\n~U~", "\x00\x00\x00\x00", byte(3))
 	f.Add("LLLNBBBT", "A~b~\nA~\n~\n\nbody\n", "\x00\x00\x00\x02R", byte(7))
 	f.Add("DDDR", "R~~~\nRi~\nR{rcpt_addr}~a\r@enforce.test~\nx", "\x00\x01\x00\x01R", byte(0))

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"rcpt-milter/internal/socket"
 )
@@ -36,7 +37,7 @@ func wantAnswer(t *testing.T, c net.Conn, when string) {
 // serving returns a server with the listeners of a test.
 func serving(t *testing.T, change func(*ServerConfig), listeners ...net.Listener) (s *Server, served chan error) {
 	t.Helper()
-	cfg := ServerConfig{Policy: testPolicy(t, nil)}
+	cfg := ServerConfig{Policy: testPolicy(t, nil), Connections: 2000, Idle: time.Hour}
 	if change != nil {
 		change(&cfg)
 	}

@@ -101,7 +101,8 @@ type running struct {
 func serve(t testing.TB, network string, change func(*ServerConfig)) *running {
 	t.Helper()
 	log := newLogBuffer()
-	cfg := ServerConfig{Policy: testPolicy(t, nil), Logger: log.logger(slog.LevelDebug)}
+	cfg := ServerConfig{Policy: testPolicy(t, nil), Connections: 2000, Idle: 2 * time.Hour,
+		Logger: log.logger(slog.LevelDebug)}
 	if change != nil {
 		change(&cfg)
 	}

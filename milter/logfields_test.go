@@ -42,8 +42,8 @@ func FuzzLogFields(f *testing.F) {
 			for _, line := range []string{plain.String(), asJSON.String()} {
 				body, ended := strings.CutSuffix(line, "\n")
 				if !ended || strings.ContainsFunc(body, func(c rune) bool { return !unicode.IsPrint(c) }) {
-					t.Fatalf("rcpt %q, name %q, helo %q, from %q, login %q, queue %q: the line is %q", rcpt, name, helo, from,
-						login, queue, line)
+					t.Fatalf("rcpt %q, name %q, helo %q, from %q, login %q, queue %q: the line is %q", rcpt, name, helo,
+						from, login, queue, line)
 				}
 			}
 			seen := map[string]bool{}

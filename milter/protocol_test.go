@@ -79,7 +79,8 @@ func randomStream(random *rand.Rand) string {
 		case 7:
 			stream.WriteString(packet('M', "<"+recipient()+">\x00SIZE=1\x00"))
 		case 8:
-			families := []string{"4\x00\x19192.0.2.1\x00", "6\x00\x19IPv6:2001:db8::1\x00", "L", "U\x00", "4\x00\x19", "4\x00"}
+			families := []string{"4\x00\x19192.0.2.1\x00", "6\x00\x19IPv6:2001:db8::1\x00", "L", "U\x00", "4\x00\x19",
+				"4\x00"}
 			stream.WriteString(packet('C', "client.test\x00"+families[random.IntN(len(families))]))
 		case 9:
 			stream.WriteString(packet('H', recipient()+"\x00"))
@@ -87,7 +88,8 @@ func randomStream(random *rand.Rand) string {
 			stream.WriteString(packet("ABELNTO"[random.IntN(7)], recipient()))
 		case 11:
 			if random.IntN(10) == 0 {
-				bad := []string{packet('D', ""), packet('C', "x"), packet('z', ""), packet('Q', ""), packet('C', "x\x00")}
+				bad := []string{packet('D', ""), packet('C', "x"), packet('z', ""), packet('Q', ""),
+					packet('C', "x\x00")}
 				stream.WriteString(bad[random.IntN(len(bad))])
 			}
 		}

@@ -17,11 +17,9 @@ import (
 
 // Defaults of ServerConfig.
 const (
-	DefaultConnections = 2000
-	DefaultIdle        = 2 * time.Hour
-	DefaultPacket      = 20 * time.Second
-	DefaultWrite       = 10 * time.Second
-	DefaultDrain       = 30 * time.Second
+	DefaultPacket = 20 * time.Second
+	DefaultWrite  = 10 * time.Second
+	DefaultDrain  = 30 * time.Second
 )
 
 // abortWait is how long Shutdown waits for sessions to end after it has closed their connections. They only
@@ -31,8 +29,7 @@ const abortWait = 5 * time.Second
 // ErrServerClosed is the error of Serve after Shutdown.
 var ErrServerClosed = errors.New("milter: server closed")
 
-// ServerConfig configures a Server. Zero numbers and durations select the defaults. SetPolicy and SetLimits
-// change the settings of a running server.
+// ServerConfig configures a Server. SetPolicy and SetLimits change the settings of a running server.
 type ServerConfig struct {
 	// Policy is required. SetPolicy replaces it.
 	Policy *policy.Policy
@@ -41,17 +38,17 @@ type ServerConfig struct {
 	// Logger receives a line for every decision; nil means no log.
 	Logger *slog.Logger
 	// Connections limits the connections that are served at once, over all listeners. Further connections wait in
-	// the backlogs of the sockets.
+	// the backlogs of the sockets. Required.
 	Connections int
 	// Idle is the longest time between two packets. An MTA sends none while it receives a message, so this must
-	// be hours; libmilter uses 7210 s.
+	// be hours; libmilter uses 7210 s. Required.
 	Idle time.Duration
 	// Packet is the longest time from the first byte of a packet to its last, and from the connection to the
-	// first packet.
+	// first packet. Zero means DefaultPacket.
 	Packet time.Duration
-	// Write is the longest time for sending one reply.
+	// Write is the longest time for sending one reply. Zero means DefaultWrite.
 	Write time.Duration
-	// Drain is how long Run lets open sessions continue after its context ends.
+	// Drain is how long Run lets open sessions continue after its context ends. Zero means DefaultDrain.
 	Drain time.Duration
 }
 
@@ -87,11 +84,12 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Policy == nil {
 		return nil, errors.New("milter: server without a policy")
 	}
-	if cfg.Connections < 0 || cfg.Idle < 0 || cfg.Packet < 0 || cfg.Write < 0 || cfg.Drain < 0 {
+	if cfg.Connections <= 0 || cfg.Idle <= 0 {
+		return nil, errors.New("milter: the limit of connections and the idle time must be positive")
+	}
+	if cfg.Packet < 0 || cfg.Write < 0 || cfg.Drain < 0 {
 		return nil, errors.New("milter: a limit of the server is negative")
 	}
-	setDefault(&cfg.Connections, DefaultConnections)
-	setDefault(&cfg.Idle, DefaultIdle)
 	setDefault(&cfg.Packet, DefaultPacket)
 	setDefault(&cfg.Write, DefaultWrite)
 	setDefault(&cfg.Drain, DefaultDrain)

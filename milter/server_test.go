@@ -20,19 +20,19 @@ import (
 func TestNewServerRefuses(t *testing.T) {
 	p := testPolicy(t, nil)
 	for _, cfg := range []ServerConfig{
-		{}, {Policy: p, Connections: -1}, {Policy: p, Idle: -1}, {Policy: p, Packet: -1},
-		{Policy: p, Write: -1}, {Policy: p, Drain: -1},
+		{}, {Connections: 1, Idle: 1}, {Policy: p, Connections: 1}, {Policy: p, Idle: 1},
+		{Policy: p, Connections: 1, Idle: 1, Packet: -1}, {Policy: p, Connections: 1, Idle: 1, Write: -1},
+		{Policy: p, Connections: 1, Idle: 1, Drain: -1},
 	} {
 		if s, err := NewServer(cfg); err == nil || s != nil {
 			t.Errorf("NewServer(%+v) = %v, %v, want an error", cfg, s, err)
 		}
 	}
-	s, err := NewServer(ServerConfig{Policy: p})
+	s, err := NewServer(ServerConfig{Policy: p, Connections: 1, Idle: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := s.cfg; c.Connections != 2000 || c.Idle != 2*time.Hour || c.Packet != 20*time.Second ||
-		c.Write != 10*time.Second || c.Drain != 30*time.Second {
+	if c := s.cfg; c.Packet != 20*time.Second || c.Write != 10*time.Second || c.Drain != 30*time.Second {
 		t.Errorf("defaults: %+v", c)
 	}
 	if s.Policy() != p {
@@ -129,7 +129,8 @@ func TestAcceptRetries(t *testing.T) {
 func TestShutdownWhileAcceptFails(t *testing.T) {
 	check := goroutines(t)
 	log := newLogBuffer()
-	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Logger: log.logger(0)})
+	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Connections: 2000, Idle: time.Hour,
+		Logger: log.logger(0)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +240,8 @@ func TestDrainWaitsForIndex(t *testing.T) {
 
 func TestRun(t *testing.T) {
 	check := goroutines(t)
-	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Drain: time.Millisecond})
+	s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Connections: 2000, Idle: time.Hour,
+		Drain: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +279,7 @@ func TestRunEnds(t *testing.T) {
 		{"listener", func(_ func(), l net.Listener) { l.Close() }, net.ErrClosed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil)})
+			s, err := NewServer(ServerConfig{Policy: testPolicy(t, nil), Connections: 2000, Idle: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -100,7 +100,7 @@ func (r *passRun) hold() (heldRemovals, error) {
 	if l.canary, err = firstLostCanary(r.pass, limits.Canaries); err != nil {
 		return heldRemovals{}, err
 	}
-	// An object that loses an address is a removal, also if the address has another owner or
+	// An object that loses an address is a removal, even if the address has another owner or
 	// has come back.
 	if l.recent, err = s.RemovedBetween(m.config.Name, since, r.started); err != nil {
 		return heldRemovals{}, err

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"rcpt-milter/address"
+	"rcpt-milter/policy"
 	"rcpt-milter/store"
 )
 
@@ -60,12 +61,6 @@ type ConfirmDirectory struct {
 	MayOwn func(domain string) bool
 }
 
-// ConfirmResult is the result for an address. The zero value means that no object has it.
-type ConfirmResult struct {
-	Known        bool
-	InternalOnly bool // every owner accepts only mail from inside senders; implies Known
-}
-
 // Confirmer searches the directories for addresses that the index does not have, over connections that Run
 // maintains. It limits their load: it limits searches per second, shares one search among all concurrent
 // callers with the same address, caches answers for some seconds, and does not search while a controller fails.
@@ -83,7 +78,7 @@ type Confirmer struct {
 }
 
 type cachedResult struct {
-	result      ConfirmResult
+	result      policy.Entry
 	at, expires time.Time
 }
 
@@ -178,10 +173,11 @@ func (c *Confirmer) Status() []ConfirmStatus {
 	return all
 }
 
-// Confirm searches every directory that may own the address for an object with exactly this address. For a
-// suspect client, it searches only while half of the budget remains for others. An error means that there is no
-// answer: ErrOverBudget, ErrUnanswered, or the error of ctx.
-func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (ConfirmResult, error) {
+// Confirm implements policy.Confirmer; it sets only Known and InternalOnly of the entry. It searches every directory
+// that may own the address for an object with exactly this address. For a suspect client, it searches only while
+// half of the budget remains for others. An error means that there is no answer: ErrOverBudget, ErrUnanswered, or
+// the error of ctx.
+func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (policy.Entry, error) {
 	if found, ok := c.cached(a); ok {
 		c.counters.remembered.Add(1)
 		return found, nil
@@ -198,7 +194,7 @@ func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool
 		c.counters.unanswered.Add(1)
 	case !own:
 		c.counters.remembered.Add(1)
-	case answer.(ConfirmResult).Known:
+	case answer.(policy.Entry).Known:
 		c.counters.found.Add(1)
 	default:
 		c.counters.notFound.Add(1)
@@ -208,22 +204,22 @@ func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool
 		if r, ok := c.unexpired(a); ok && r.result.Known {
 			return r.result, nil
 		}
-		return ConfirmResult{}, err
+		return policy.Entry{}, err
 	}
-	return answer.(ConfirmResult), nil
+	return answer.(policy.Entry), nil
 }
 
 // search queries the directories and waits for their answers.
-func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool) (ConfirmResult, error) {
+func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool) (policy.Entry, error) {
 	workers := c.workersFor(a.Domain())
 	if len(workers) == 0 {
-		return ConfirmResult{}, nil // no directory may own it
+		return policy.Entry{}, nil // no directory may own it
 	}
 	if !anyConnected(workers) {
-		return ConfirmResult{}, ErrUnanswered
+		return policy.Entry{}, ErrUnanswered
 	}
 	if !c.takeBudget(suspect) {
-		return ConfirmResult{}, ErrOverBudget
+		return policy.Entry{}, ErrOverBudget
 	}
 	// Other callers may wait for this search even if the first one leaves.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.config.Timeout)
@@ -268,18 +264,18 @@ func (c *Confirmer) takeBudget(suspect bool) bool {
 
 // askAll sends a request to several directories at once. An owner that accepts mail from all senders is
 // sufficient; any other result requires all answers.
-func askAll(ctx context.Context, workers []*confirmWorker, a address.Address) (ConfirmResult, error) {
+func askAll(ctx context.Context, workers []*confirmWorker, a address.Address) (policy.Entry, error) {
 	deadline, _ := ctx.Deadline()
 	answers := make(chan confirmReply, len(workers))
 	for _, w := range workers {
 		w.enqueue(confirmRequest{a, deadline, answers})
 	}
-	var found ConfirmResult
+	var found policy.Entry
 	var failed error
 	for range workers {
 		select {
 		case got := <-answers:
-			found = found.merge(got.result)
+			found = merge(found, got.result)
 			failed = errors.Join(failed, got.err)
 		case <-ctx.Done():
 			return found, errors.Join(failed, fmt.Errorf("%w in time: %w", ErrUnanswered, ctx.Err()))
@@ -292,23 +288,23 @@ func askAll(ctx context.Context, workers []*confirmWorker, a address.Address) (C
 }
 
 // merge combines the owners of one address. The result is internal-only if all owners are.
-func (f ConfirmResult) merge(g ConfirmResult) ConfirmResult {
+func merge(f, g policy.Entry) policy.Entry {
 	switch {
 	case !f.Known:
 		return g
 	case !g.Known:
 		return f
 	}
-	return ConfirmResult{Known: true, InternalOnly: f.InternalOnly && g.InternalOnly}
+	return policy.Entry{Known: true, InternalOnly: f.InternalOnly && g.InternalOnly}
 }
 
 // ownership compares the found object with the address again, because Active Directory ignores more differences
 // than our canonical form does.
-func ownership(o store.Object, a address.Address) ConfirmResult {
-	var found ConfirmResult
+func ownership(o store.Object, a address.Address) policy.Entry {
+	var found policy.Entry
 	for _, own := range o.Addresses {
 		if own.Address == a {
-			found = found.merge(ConfirmResult{Known: true, InternalOnly: own.InternalOnly})
+			found = merge(found, policy.Entry{Known: true, InternalOnly: own.InternalOnly})
 		}
 	}
 	return found
@@ -317,18 +313,18 @@ func ownership(o store.Object, a address.Address) ConfirmResult {
 // cached returns an answer that makes a search unnecessary. An internal-only recipient is cached for the same
 // time as an address without an owner. Otherwise, the time of a second answer would reveal to outside senders
 // which of them exists.
-func (c *Confirmer) cached(a address.Address) (ConfirmResult, bool) {
+func (c *Confirmer) cached(a address.Address) (policy.Entry, bool) {
 	r, ok := c.unexpired(a)
 	switch {
 	case !ok:
-		return ConfirmResult{}, false
+		return policy.Entry{}, false
 	case r.result.InternalOnly:
 		ok = c.config.Now().Before(r.at.Add(missTTL))
 	case r.result.Known:
 		ok = !c.passedSince(r.at, a.Domain())
 	}
 	if !ok {
-		return ConfirmResult{}, false
+		return policy.Entry{}, false
 	}
 	return r.result, true
 }
@@ -349,7 +345,7 @@ func (c *Confirmer) passedSince(at time.Time, domain string) bool {
 	})
 }
 
-func (c *Confirmer) cacheResult(a address.Address, found ConfirmResult) {
+func (c *Confirmer) cacheResult(a address.Address, found policy.Entry) {
 	now := c.config.Now()
 	lasts := missTTL
 	if found.Known {

@@ -10,6 +10,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/directory"
+	"rcpt-milter/policy"
 	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
 )
@@ -19,8 +20,8 @@ func TestConfirm(t *testing.T) {
 	c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) {
 		m.Rules = Rules{Bases: []string{people}, InternalOnly: true, OmitSystem: true, OmitDisabled: true}
 	})
-	yes := ConfirmResult{Known: true}
-	restricted := ConfirmResult{Known: true, InternalOnly: true}
+	yes := policy.Entry{Known: true}
+	restricted := policy.Entry{Known: true, InternalOnly: true}
 	inside := adsim.Attrs{"proxyAddresses": {"smtp:board@corp.example", "smtp:both@corp.example"},
 		"msExchRequireAuthToSendTo": {"TRUE"}}
 	c.newUser("Neu", "smtp:neu@corp.example", "SMTP:Neu.Mann@corp.example", "x500:/o=corp/cn=neu",
@@ -36,7 +37,7 @@ func TestConfirm(t *testing.T) {
 	c.new(adsim.Computer, "CN=PC,"+people, adsim.Attrs{"proxyAddresses": {"smtp:pc@corp.example"}})
 	c.must(c.d2.Delete(c.newUser("Gone", "smtp:gone@corp.example")))
 	c.start()
-	for text, want := range map[string]ConfirmResult{
+	for text, want := range map[string]policy.Entry{
 		"neu@corp.example":      yes,
 		"NEU.mann@Corp.Example": yes,
 		"ann@corp.example":      yes, // also at the first controller
@@ -87,7 +88,7 @@ func TestConfirmAtTheOneFollowed(t *testing.T) {
 			c := newConfirming(t, func(c *confirming, m *Config, _ *ConfirmConfig) { change(c, m) })
 			c.start()
 			c.user("Neu", "neu@corp.example")
-			c.want("neu@corp.example", ConfirmResult{Known: true})
+			c.want("neu@corp.example", policy.Entry{Known: true})
 			if got := c.Confirmer.Status()[0]; got.Controller != "dc1.corp.example" || !got.Followed {
 				t.Errorf("status: %+v", got)
 			}
@@ -101,7 +102,7 @@ func TestConfirmGoesElsewhere(t *testing.T) {
 	c := newConfirming(t, nil)
 	c.workers[0].fallbackInterval = time.Millisecond
 	c.start()
-	c.want("nobody@corp.example", ConfirmResult{})
+	c.want("nobody@corp.example", policy.Entry{})
 	c.server.Down()
 	c.pass(store.Full)
 	c.must(c.server.Up())
@@ -109,7 +110,7 @@ func TestConfirmGoesElsewhere(t *testing.T) {
 		c.await(canConfirm)
 	}
 	first, second := watch(c.server, adsim.Faults{}), watch(c.second, adsim.Faults{})
-	c.want("other@corp.example", ConfirmResult{})
+	c.want("other@corp.example", policy.Entry{})
 	if first.Load() != 1 || second.Load() != 0 {
 		t.Errorf("%d searches at the first controller and %d at the second, which is followed now", first.Load(),
 			second.Load())
@@ -123,8 +124,8 @@ func TestConfirmRemembers(t *testing.T) {
 	c.start()
 	searches := watch(c.second, adsim.Faults{})
 	for range 10 {
-		c.want("neu@corp.example", ConfirmResult{Known: true})
-		c.want("nobody@corp.example", ConfirmResult{})
+		c.want("neu@corp.example", policy.Entry{Known: true})
+		c.want("nobody@corp.example", policy.Entry{})
 	}
 	if got := searches.Load(); got != 2 {
 		t.Errorf("%d searches for 2 addresses", got)
@@ -134,20 +135,20 @@ func TestConfirmRemembers(t *testing.T) {
 	}
 	c.newUser("Nobody", "smtp:nobody@corp.example")
 	c.advance(missTTL)
-	c.want("nobody@corp.example", ConfirmResult{Known: true})
-	c.want("neu@corp.example", ConfirmResult{Known: true})
+	c.want("nobody@corp.example", policy.Entry{Known: true})
+	c.want("neu@corp.example", policy.Entry{Known: true})
 	if got := searches.Load(); got != 3 {
 		t.Errorf("%d searches after the misses were forgotten, want one more", got)
 	}
 	c.advance(hitTTL)
-	c.want("neu@corp.example", ConfirmResult{Known: true})
+	c.want("neu@corp.example", policy.Entry{Known: true})
 	if got := searches.Load(); got != 4 {
 		t.Errorf("%d searches after the hits were forgotten, want one more", got)
 	}
 	for i := range 3 * maxCached {
 		a, err := address.Parse(fmt.Sprintf("a%d@corp.example", i))
 		c.must(err)
-		c.cacheResult(a, ConfirmResult{})
+		c.cacheResult(a, policy.Entry{})
 	}
 	if got := len(c.cache); got > maxCached {
 		t.Errorf("%d answers are remembered", got)
@@ -161,25 +162,25 @@ func TestConfirmedUntilNextPass(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*confirming, adsim.GUID)
-		want   ConfirmResult
+		want   policy.Entry
 	}{
-		{"removed since", func(c *confirming, guid adsim.GUID) { c.must(c.d2.Delete(guid)) }, ConfirmResult{}},
-		{"known to the other controller only", func(*confirming, adsim.GUID) {}, ConfirmResult{Known: true}},
+		{"removed since", func(c *confirming, guid adsim.GUID) { c.must(c.d2.Delete(guid)) }, policy.Entry{}},
+		{"known to the other controller only", func(*confirming, adsim.GUID) {}, policy.Entry{Known: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newConfirming(t, nil)
 			guid := w.newUser("Neu", "smtp:neu@corp.example")
 			w.start()
-			w.want("neu@corp.example", ConfirmResult{Known: true})
+			w.want("neu@corp.example", policy.Entry{Known: true})
 			c.change(w, guid)
-			w.want("neu@corp.example", ConfirmResult{Known: true}) // no pass yet
+			w.want("neu@corp.example", policy.Entry{Known: true}) // no pass yet
 			busy := func(f adsim.Faults) { w.server.SetFaults(f); w.second.SetFaults(f) }
 			busy(adsim.Faults{SearchResult: 51})
 			w.advance(time.Second)
 			if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
 				t.Fatal("the pass succeeded")
 			}
-			w.want("neu@corp.example", ConfirmResult{Known: true}) // a failed pass proves nothing
+			w.want("neu@corp.example", policy.Entry{Known: true}) // a failed pass proves nothing
 			busy(adsim.Faults{})
 			w.advance(time.Second)
 			w.pass(store.Incremental)
@@ -200,17 +201,17 @@ func TestConfirmedWithoutAnswer(t *testing.T) {
 	})
 	w.newUser("Neu", "smtp:neu@corp.example")
 	w.start()
-	w.want("neu@corp.example", ConfirmResult{Known: true})
+	w.want("neu@corp.example", policy.Entry{Known: true})
 	w.advance(time.Second)
 	w.pass(store.Incremental) // from the controller that lags behind
-	w.want("guess1@corp.example", ConfirmResult{})
-	w.want("guess2@corp.example", ConfirmResult{})
+	w.want("guess1@corp.example", policy.Entry{})
+	w.want("guess2@corp.example", policy.Entry{})
 	w.wantError("guess3@corp.example", ErrOverBudget)
-	w.want("neu@corp.example", ConfirmResult{Known: true})
+	w.want("neu@corp.example", policy.Entry{Known: true})
 	w.advance(hitTTL)
 	for range 2 {
-		w.want("guess1@corp.example", ConfirmResult{})
-		w.want("guess2@corp.example", ConfirmResult{})
+		w.want("guess1@corp.example", policy.Entry{})
+		w.want("guess2@corp.example", policy.Entry{})
 	}
 	w.wantError("neu@corp.example", ErrOverBudget)
 }
@@ -266,15 +267,15 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 	}
 	open, closed, none := owner(false), owner(true), scriptedSource{}
 	fails, silent := scriptedSource{err: directory.ErrTimeout}, scriptedSource{silent: true}
-	yes, restricted := ConfirmResult{Known: true}, ConfirmResult{Known: true, InternalOnly: true}
+	yes, restricted := policy.Entry{Known: true}, policy.Entry{Known: true, InternalOnly: true}
 	for _, c := range []struct {
 		name          string
 		domain        string // domain that the second directory may own
 		first, second scriptedSource
-		want          ConfirmResult
+		want          policy.Entry
 		err           error
 	}{
-		{"no owner", "shared.example", none, none, ConfirmResult{}, nil},
+		{"no owner", "shared.example", none, none, policy.Entry{}, nil},
 		{"owner in the second", "shared.example", none, open, yes, nil},
 		{"internal-only in the first", "shared.example", closed, none, restricted, nil},
 		{"internal-only and open", "shared.example", closed, open, yes, nil},
@@ -282,10 +283,10 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 		{"first fails, owner in the second", "shared.example", fails, open, yes, nil},
 		{"first fails, internal-only in the second", "shared.example", fails, closed, restricted, nil},
 		{"first is silent, owner in the second", "shared.example", silent, open, yes, nil}, // without waiting
-		{"first fails, no owner in the second", "shared.example", fails, none, ConfirmResult{}, ErrUnanswered},
-		{"both fail", "shared.example", fails, fails, ConfirmResult{}, ErrUnanswered},
-		{"the second may not own it", "other.example", none, open, ConfirmResult{}, nil},
-		{"the second may not own it, and fails", "other.example", none, fails, ConfirmResult{}, nil},
+		{"first fails, no owner in the second", "shared.example", fails, none, policy.Entry{}, ErrUnanswered},
+		{"both fail", "shared.example", fails, fails, policy.Entry{}, ErrUnanswered},
+		{"the second may not own it", "other.example", none, open, policy.Entry{}, nil},
+		{"the second may not own it, and fails", "other.example", none, fails, policy.Entry{}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var list []ConfirmDirectory
@@ -335,7 +336,7 @@ func TestConfirmCachesInternalOnlyAsMisses(t *testing.T) {
 		"msExchRequireAuthToSendTo": {"TRUE"}})
 	c.start()
 	searches := watch(c.second, adsim.Faults{})
-	cost := func(text string, want ConfirmResult) int64 {
+	cost := func(text string, want policy.Entry) int64 {
 		before := searches.Load()
 		c.want(text, want)
 		return searches.Load() - before
@@ -346,11 +347,11 @@ func TestConfirmCachesInternalOnlyAsMisses(t *testing.T) {
 		if step%2 == 1 {
 			c.pass(store.Incremental)
 		}
-		unknown := cost("nobody@corp.example", ConfirmResult{})
-		internal := cost("board@corp.example", ConfirmResult{Known: true, InternalOnly: true})
+		unknown := cost("nobody@corp.example", policy.Entry{})
+		internal := cost("board@corp.example", policy.Entry{Known: true, InternalOnly: true})
 		if internal != unknown {
-			t.Errorf("step %d, %v later: %d searches for the internal-only recipient, %d for the unknown one", step, wait,
-				internal, unknown)
+			t.Errorf("step %d, %v later: %d searches for the internal-only recipient, %d for the unknown one", step,
+				wait, internal, unknown)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/directory"
+	"rcpt-milter/policy"
 	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
 )
@@ -29,7 +30,7 @@ func TestConfirmBudget(t *testing.T) {
 	c.newUser("Neu", "smtp:neu@corp.example")
 	c.start()
 	searches := watch(c.second, adsim.Faults{})
-	c.want("neu@corp.example", ConfirmResult{Known: true})
+	c.want("neu@corp.example", policy.Entry{Known: true})
 	var running sync.WaitGroup
 	var over atomic.Int64
 	for i := range 400 {
@@ -54,10 +55,10 @@ func TestConfirmBudget(t *testing.T) {
 	if over.Load() == 0 || c.Counts().OverBudget != over.Load() {
 		t.Errorf("%d were over the budget, %d counted", over.Load(), c.Counts().OverBudget)
 	}
-	c.want("neu@corp.example", ConfirmResult{Known: true}) // cached, so it needs no budget
+	c.want("neu@corp.example", policy.Entry{Known: true}) // cached, so it needs no budget
 	c.wantError("new@corp.example", ErrOverBudget)
 	c.advance(200 * time.Millisecond)
-	c.want("new@corp.example", ConfirmResult{})
+	c.want("new@corp.example", policy.Entry{})
 	c.wantError("more@corp.example", ErrOverBudget)
 }
 
@@ -83,7 +84,7 @@ func TestConfirmSuspects(t *testing.T) {
 		t.Errorf("suspects had %d of 6 searches", asked)
 	}
 	for i := range 3 {
-		c.want(fmt.Sprintf("honest%d@corp.example", i), ConfirmResult{})
+		c.want(fmt.Sprintf("honest%d@corp.example", i), policy.Entry{})
 	}
 	c.wantError("late@corp.example", ErrOverBudget)
 }
@@ -154,8 +155,8 @@ func TestConfirmOverALostConnection(t *testing.T) {
 	c.start()
 	for i := range 5 {
 		c.second.CutConnections()
-		c.want("neu@corp.example", ConfirmResult{Known: true})
-		c.want(fmt.Sprintf("nobody%d@corp.example", i), ConfirmResult{})
+		c.want("neu@corp.example", policy.Entry{Known: true})
+		c.want(fmt.Sprintf("nobody%d@corp.example", i), policy.Entry{})
 		c.advance(hitTTL)
 	}
 }
@@ -169,7 +170,7 @@ func TestConfirmKeepsTheConnection(t *testing.T) {
 	c.second.CutConnections()
 	c.await(cannotConfirm)
 	c.await(canConfirm)
-	c.want("nobody@corp.example", ConfirmResult{})
+	c.want("nobody@corp.example", policy.Entry{})
 }
 
 // TestConfirmDoesNotLockTheAccount checks that wrong credentials are tried only once, and not before the mirror
@@ -202,7 +203,7 @@ func TestConfirmDoesNotLockTheAccount(t *testing.T) {
 	word := "second"
 	secret.Store(&word)
 	c.await(canConfirm)
-	c.want("nobody@corp.example", ConfirmResult{})
+	c.want("nobody@corp.example", policy.Entry{})
 	if got := c.mirror.Status().Warnings; len(got) != 0 {
 		t.Errorf("warnings: %q", got)
 	}

@@ -13,6 +13,7 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/directory"
 	"rcpt-milter/internal/safely"
+	"rcpt-milter/policy"
 )
 
 const (
@@ -42,7 +43,7 @@ type confirmRequest struct {
 func (q confirmRequest) expired() bool { return time.Until(q.deadline) <= 0 }
 
 type confirmReply struct {
-	result ConfirmResult
+	result policy.Entry
 	err    error
 }
 
@@ -314,16 +315,16 @@ func (w *confirmWorker) dropRetry() {
 	}
 }
 
-func (w *confirmWorker) find(ctx context.Context, source Source, q confirmRequest) (found ConfirmResult, err error) {
+func (w *confirmWorker) find(ctx context.Context, source Source, q confirmRequest) (found policy.Entry, err error) {
 	ctx, cancel := context.WithDeadline(ctx, q.deadline)
 	defer cancel()
 	objects, err := source.Find(ctx, q.address)
 	if err != nil {
-		return ConfirmResult{}, fmt.Errorf("%w: %w", ErrUnanswered, err)
+		return policy.Entry{}, fmt.Errorf("%w: %w", ErrUnanswered, err)
 	}
 	w.failures.Reset()
 	for _, o := range objects {
-		found = found.merge(ownership(classify(o, w.m.config.Rules), q.address))
+		found = merge(found, ownership(classify(o, w.m.config.Rules), q.address))
 	}
 	return found, nil
 }

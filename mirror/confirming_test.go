@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rcpt-milter/address"
+	"rcpt-milter/policy"
 	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
 )
@@ -121,14 +122,14 @@ func (c *confirming) newUser(name string, addresses ...string) adsim.GUID {
 	return c.new(adsim.User, "CN="+name+","+people, adsim.Attrs{"proxyAddresses": addresses})
 }
 
-func (c *confirming) ask(text string) (ConfirmResult, error) {
+func (c *confirming) ask(text string) (policy.Entry, error) {
 	c.t.Helper()
 	a, err := address.Parse(text)
 	c.must(err)
 	return c.Confirm(c.t.Context(), a, false)
 }
 
-func (c *confirming) want(text string, want ConfirmResult) {
+func (c *confirming) want(text string, want policy.Entry) {
 	c.t.Helper()
 	if got, err := c.ask(text); err != nil || got != want {
 		c.t.Errorf("Confirm(%q) = %+v, %v, want %+v", text, got, err, want)
@@ -137,7 +138,7 @@ func (c *confirming) want(text string, want ConfirmResult) {
 
 func (c *confirming) wantError(text string, want error) {
 	c.t.Helper()
-	if got, err := c.ask(text); !errors.Is(err, want) || got != (ConfirmResult{}) {
+	if got, err := c.ask(text); !errors.Is(err, want) || got != (policy.Entry{}) {
 		c.t.Errorf("Confirm(%q) = %+v, %v, want %v", text, got, err, want)
 	}
 }

@@ -34,7 +34,7 @@
 //  2. pass.go, why_full.go, commit.go: one pass, its kind, its end.
 //  3. classify.go, values.go: which addresses an object owns.
 //  4. guard.go: which removals are held.
-//  5. failover.go, candidates.go, gate.go: which controller is read, and when not to bind.
+//  5. failover.go, candidates.go, bind_gate.go: which controller is read, and when not to bind.
 //  6. state.go: how far the index can be trusted.
 //  7. container_moves.go, concurrent_changes.go, deletion.go: what changes while a pass reads.
 //  8. confirm.go, compare.go, retired.go, published.go: searches, comparison, removed directories, streams.

@@ -133,5 +133,6 @@ func (r *passRun) checkNewer(at cursor, stored store.Directory, requested bool) 
 		return nil
 	}
 	_, timed := clock.Elapsed(stored.LastGood(), r.started)
-	return notNewer(at, r.root, r.root.HighestCommittedUSN > m.firstSeen.usn, timed && !stored.LastGoodDoubted, r.started)
+	return notNewer(at, r.root, r.root.HighestCommittedUSN > m.firstSeen.usn, timed && !stored.LastGoodDoubted,
+		r.started)
 }

@@ -12,7 +12,8 @@ import (
 // incremental passes, whatever the stored reason says. No other rule of the guard holds it.
 func TestHoldAfterAnEmptyFullPass(t *testing.T) {
 	canary := []address.Address{mustParse(t, "ann@corp.example")}
-	limits := Limits{LateAfter: 15 * time.Minute, StaleAfter: 4 * time.Hour, Guarded: func(string) bool { return false }}
+	limits := Limits{LateAfter: 15 * time.Minute, StaleAfter: 4 * time.Hour,
+		Guarded: func(string) bool { return false }}
 	for _, c := range []struct {
 		name     string
 		canaries []address.Address // at the full pass

@@ -29,7 +29,8 @@ func TestShareOfClosedAddresses(t *testing.T) {
 					if i >= lost {
 						ou = "OU=Left,DC=corp,DC=example" // another directory has these too
 					}
-					all = append(all, w.add(adsim.User, fmt.Sprintf("CN=u%d,%s", i, ou), fmt.Sprintf("u%d@corp.example", i)))
+					all = append(all, w.add(adsim.User, fmt.Sprintf("CN=u%d,%s", i, ou),
+						fmt.Sprintf("u%d@corp.example", i)))
 				}
 				w.pass(store.Full)
 				w.setInternalOnly(true, all[:closed]...)

@@ -39,7 +39,8 @@ func (b positioned) ReadBelow(ctx context.Context, top directory.GUID, page func
 }
 
 func (b positioned) List(ctx context.Context, page func([]directory.Object) error) error {
-	return b.pages(page, func(int) {}, func(page func([]directory.Object) error) error { return b.Source.List(ctx, page) })
+	return b.pages(page, func(int) {},
+		func(page func([]directory.Object) error) error { return b.Source.List(ctx, page) })
 }
 
 func (b positioned) pages(page func([]directory.Object) error, before func(int),

@@ -56,10 +56,12 @@ func addPublished(out *store.Object, o *directory.Object) {
 		a, err := address.Parse(v.Raw)
 		if err != nil {
 			out.Unparsed++
-			out.Unread = append(out.Unread, store.UnreadValue{Attribute: v.Attribute, Value: v.Raw, Reason: err.Error()})
+			out.Unread = append(out.Unread, store.UnreadValue{Attribute: v.Attribute, Value: v.Raw,
+				Reason: err.Error()})
 			continue
 		}
-		out.Addresses = append(out.Addresses, store.Owned{Address: a, Attribute: v.Attribute, InternalOnly: v.InternalOnly})
+		out.Addresses = append(out.Addresses, store.Owned{Address: a, Attribute: v.Attribute,
+			InternalOnly: v.InternalOnly})
 	}
 }
 

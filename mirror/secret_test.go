@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rcpt-milter/directory"
+	"rcpt-milter/policy"
 )
 
 // passwordFile simulates a file that may have no usable password.
@@ -115,5 +116,5 @@ func TestConfirmWaitsForAGoodPasswordFile(t *testing.T) {
 	}
 	file.set("")
 	c.await(canConfirm)
-	c.want("nobody@corp.example", ConfirmResult{})
+	c.want("nobody@corp.example", policy.Entry{})
 }

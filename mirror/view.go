@@ -84,7 +84,8 @@ func (m *Mirror) onlyOtherDomains(at cursor) bool {
 		return false
 	}
 	if m.config.Domain != "" {
-		return !strings.EqualFold(m.config.Domain, domain) && !slices.Contains(at.Hosts, strings.ToLower(m.config.Domain))
+		return !strings.EqualFold(m.config.Domain, domain) &&
+			!slices.Contains(at.Hosts, strings.ToLower(m.config.Domain))
 	}
 	return len(m.config.Candidates) > 0 && !slices.ContainsFunc(m.config.Candidates, func(c Candidate) bool {
 		host := strings.ToLower(c.Host)

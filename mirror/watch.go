@@ -128,7 +128,8 @@ func (m *Mirror) awaitSecret(ctx context.Context, tried string, err error) {
 		}
 		// After a forged rejection, there may be no other bind, because passes keep their connection. A pass
 		// without a connection binds as soon as the gate opens; two ticks leave it time for that.
-		if open++; !errors.Is(err, directory.ErrForgeable) || m.gate.rejection(&m.binder, tried, m.config.Now()) != nil {
+		if open++; !errors.Is(err, directory.ErrForgeable) ||
+			m.gate.rejection(&m.binder, tried, m.config.Now()) != nil {
 			open = 0
 		}
 	}

@@ -141,7 +141,8 @@ func (p *Policy) mostLenient(ctx context.Context, q Query, r recipient, targets 
 func (p *Policy) decideAt(ctx context.Context, q Query, at recipient, target AliasTarget) (d Decision) {
 	if target.Foreign {
 		at.entry, at.shared = target.By, true
-		d = at.answer(5, VerdictAllowlisted, Reply{}, "the domain is mapped to one that is not judged here, or to more than 16")
+		d = at.answer(5, VerdictAllowlisted, Reply{}, "the domain is mapped to one that is not judged here, or to "+
+			"more than 16")
 	} else {
 		d = p.decide(ctx, q, at)
 	}

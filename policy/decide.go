@@ -36,10 +36,11 @@ type Decision struct {
 	Err         error           // cause of VerdictError
 }
 
-// Decide answers one RCPT. It counts, charges and logs nothing. Row 10 searches the directory, which
-// takes from the budget of searches and fills the memory of answers, also for a lookup, unless Query.NoSearch is set.
-// It never fails: an internal error becomes VerdictError, which is 451 in mode enforce.
-// The mode of the domain is applied last.
+// Decide answers one RCPT. It counts, charges and logs nothing. It never fails: an internal error becomes
+// VerdictError, which is 451 in mode enforce. The mode of the domain is applied last.
+//
+// Row 10 searches the directory. That consumes search budget and fills the result cache, for lookups too, unless
+// Query.NoSearch is set.
 //
 // A recipient in an alias domain is evaluated as written and in each target domain; see decideAliased.
 func (p *Policy) Decide(ctx context.Context, q Query) Decision {
@@ -177,7 +178,7 @@ func (p *Policy) decide(ctx context.Context, q Query, r recipient) (d Decision) 
 func (p *Policy) denylisted(ctx context.Context, q Query, r recipient, reason string) Decision {
 	limited := p.limited(q)
 	if r.readable() && !q.NoSearch && !(limited && p.harvestAll) {
-		p.spend(ctx, r)
+		p.spendUnknownCost(ctx, r)
 	}
 	if limited {
 		return p.overLimit(&r)
@@ -318,15 +319,15 @@ func (p *Policy) lookup(r *recipient) (Entry, error) {
 }
 
 // lookupForms looks up the forms of a recipient in turn until one is known. If none is known, the form that was
-// removed last counts. A form that the index cannot tell about hides none that it has: a later form that is known
-// accepts the recipient, but nothing may reject it.
+// removed last counts. An error for one form does not hide another that is known, which accepts the recipient. If
+// none is known, the error is returned, because nothing may reject the recipient then.
 func (p *Policy) lookupForms(r *recipient) (Entry, error) {
 	r.match, r.removed = address.Address{}, time.Time{}
-	var untold error
+	var lookupErr error
 	for n, form := range r.all() {
 		entry, err := p.index.Lookup(form)
 		if err != nil {
-			untold = cmp.Or(untold, err)
+			lookupErr = cmp.Or(lookupErr, err)
 			continue
 		}
 		if n >= len(r.counted()) {
@@ -337,15 +338,15 @@ func (p *Policy) lookupForms(r *recipient) (Entry, error) {
 		}
 		if entry.Known {
 			r.match = form
-			entry.Doubt = cmp.Or(entry.Doubt, untold)
+			entry.Doubt = cmp.Or(entry.Doubt, lookupErr)
 			return entry, nil
 		}
 	}
-	return Entry{}, untold
+	return Entry{}, lookupErr
 }
 
-// age returns the time since at. A time in the future was recorded while the clock was
-// ahead, and counts like one as far in the past.
+// age returns the time since at. A time in the future was recorded while the clock was ahead. It counts like one
+// equally far in the past.
 func (p *Policy) age(at time.Time) time.Duration { return clock.Distance(at, p.now()) }
 
 // confirmed searches the directories for the forms of a recipient in turn. The first form that exists counts.

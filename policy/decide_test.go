@@ -53,10 +53,10 @@ func TestDecideSwitches(t *testing.T) {
 			7, VerdictNotReady, goOn},
 		{"when not ready: tempfail", func(cfg *Config) { cfg.WhenNotReady = FallbackTempfail }, "nobody@notready.test",
 			7, VerdictNotReady, noAnswer},
-		{"when stale: accept", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "nobody@stale.test", 9, VerdictStale,
-			goOn},
-		{"when stale: refuse", func(cfg *Config) { cfg.WhenStale = FallbackRefuse }, "nobody@stale.test", 9, VerdictStale,
-			noUser},
+		{"when stale: accept", func(cfg *Config) { cfg.WhenStale = FallbackAccept }, "nobody@stale.test", 9,
+			VerdictStale, goOn},
+		{"when stale: refuse", func(cfg *Config) { cfg.WhenStale = FallbackRefuse }, "nobody@stale.test", 9,
+			VerdictStale, noUser},
 		{"when stale: tempfail", func(cfg *Config) { cfg.WhenStale = FallbackTempfail }, "nobody@stale.test",
 			9, VerdictStale, noAnswer},
 		{"when stale says nothing of not ready", func(cfg *Config) { cfg.WhenStale = FallbackAccept },
@@ -139,8 +139,8 @@ func TestLookupIsSuspect(t *testing.T) {
 			q.Lookup = true
 			d := fullPolicy(t, func(cfg *Config) { cfg.Confirm = confirm }).Decide(context.Background(), q)
 			if len(confirm.asked) != c.searches || confirm.suspects != c.searches || d.Verdict != c.verdict {
-				t.Errorf("%d searches, %d for suspects, verdict %s, want %d and %s", len(confirm.asked), confirm.suspects,
-					d.Verdict, c.searches, c.verdict)
+				t.Errorf("%d searches, %d for suspects, verdict %s, want %d and %s", len(confirm.asked),
+					confirm.suspects, d.Verdict, c.searches, c.verdict)
 			}
 		})
 	}

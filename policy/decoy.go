@@ -8,10 +8,10 @@ import (
 	"rcpt-milter/address"
 )
 
-// spend does the lookups and searches of an unknown recipient. It uses addresses that cannot exist, because an
-// index or a directory that has the address would take a different time. The searches use at most half of the
-// budget, like those for suspects; the rest is reserved for recipients that may exist.
-func (p *Policy) spend(ctx context.Context, r recipient) {
+// spendUnknownCost does the lookups and searches of an unknown recipient. It uses addresses that cannot exist,
+// because an index or a directory that has the address would take a different time. The searches use at most half
+// of the budget, like those for suspects; the rest is reserved for recipients that may exist.
+func (p *Policy) spendUnknownCost(ctx context.Context, r recipient) {
 	for n, form := range r.all() {
 		r.form[n] = decoy(form)
 	}

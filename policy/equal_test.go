@@ -47,11 +47,13 @@ var rejectedKinds = []struct {
 	prepare func(cfg *Config, index *fakeIndex, a string)
 }{
 	{"unknown", func(*Config, *fakeIndex, string) {}},
-	{"internal-only", func(_ *Config, i *fakeIndex, a string) { i.entries[a] = Entry{Known: true, InternalOnly: true} }},
+	{"internal-only",
+		func(_ *Config, i *fakeIndex, a string) { i.entries[a] = Entry{Known: true, InternalOnly: true} }},
 	{"closed long ago", func(_ *Config, i *fakeIndex, a string) {
 		i.entries[a] = Entry{Known: true, InternalOnly: true, Removed: now.AddDate(0, 0, -2)}
 	}},
-	{"removed long ago", func(_ *Config, i *fakeIndex, a string) { i.entries[a] = Entry{Removed: now.AddDate(0, 0, -2)} }},
+	{"removed long ago",
+		func(_ *Config, i *fakeIndex, a string) { i.entries[a] = Entry{Removed: now.AddDate(0, 0, -2)} }},
 	{"in refuse", func(cfg *Config, _ *fakeIndex, a string) { cfg.Refuse = append(cfg.Refuse, a) }},
 	{"in refuse, and in the directory", func(cfg *Config, i *fakeIndex, a string) {
 		cfg.Refuse = append(cfg.Refuse, a)

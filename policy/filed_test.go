@@ -76,8 +76,8 @@ func TestFileRenewedMeanwhile(t *testing.T) {
 			renewed := false
 			p := testPolicy(t, func(cfg *Config) {
 				cfg.Index = renewingIndex{cfg.Index, &renewed}
-				cfg.AcceptFiles = renewedTable{fakeTable{"filed@enforce.test": 7, "@late.test": 8, "never@enforce.test": 9},
-					&renewed}
+				cfg.AcceptFiles = renewedTable{fakeTable{"filed@enforce.test": 7, "@late.test": 8,
+					"never@enforce.test": 9}, &renewed}
 				cfg.Refuse = []string{"never@enforce.test"}
 			})
 			d := p.Decide(t.Context(), Query{Recipient: c.recipient})

@@ -34,9 +34,11 @@ func TestGrace(t *testing.T) {
 		{"in two hours", map[string]Entry{"a+b": gone(2 * time.Hour)}, Query{}, 12, VerdictUnknown, unknown, "a+b"},
 		{"in ten years", map[string]Entry{"a+b": gone(10 * year)}, Query{}, 12, VerdictUnknown, unknown, "a+b"},
 		{"one form in ten years, the other a while ago",
-			map[string]Entry{"a+b": gone(10 * year), "a": gone(-10 * time.Minute)}, Query{}, 8, VerdictInGrace, deferred, "a"},
+			map[string]Entry{"a+b": gone(10 * year), "a": gone(-10 * time.Minute)}, Query{}, 8, VerdictInGrace,
+			deferred, "a"},
 		{"one form a while ago, the other in ten years",
-			map[string]Entry{"a+b": gone(-10 * time.Minute), "a": gone(10 * year)}, Query{}, 8, VerdictInGrace, deferred, "a+b"},
+			map[string]Entry{"a+b": gone(-10 * time.Minute), "a": gone(10 * year)}, Query{}, 8, VerdictInGrace,
+			deferred, "a+b"},
 		{"both in ten years", map[string]Entry{"a+b": gone(10 * year), "a": gone(10 * year)}, Query{},
 			12, VerdictUnknown, unknown, "a+b"},
 
@@ -67,8 +69,8 @@ func TestGrace(t *testing.T) {
 			got := p.Decide(context.Background(), c.query)
 			if got.Verdict != c.want || got.Row != c.row || got.Match.Local() != c.match ||
 				got.Reply.IsContinue() != (c.reply == "") || !strings.HasPrefix(got.Reply.String(), c.reply) {
-				t.Errorf("%s, row %d, %q, match %q, want %s, row %d, %q, %q", got.Verdict, got.Row, got.Reply, got.Match,
-					c.want, c.row, c.reply, c.match)
+				t.Errorf("%s, row %d, %q, match %q, want %s, row %d, %q, %q", got.Verdict, got.Row, got.Reply,
+					got.Match, c.want, c.row, c.reply, c.match)
 			}
 		})
 	}

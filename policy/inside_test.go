@@ -115,8 +115,8 @@ func TestDoubtfulEntry(t *testing.T) {
 				q, recipient := fullQuery(t, c.recipient)
 				q.Authenticated = c.user
 				if d := p.Decide(t.Context(), q); d.Reply.String() != expect(c.reply, recipient) {
-					t.Errorf("Decide(%q from %q) with when_stale %s = row %d, %s, %q, want %q", c.recipient, c.user, stale,
-						d.Row, d.Verdict, d.Reply, c.reply)
+					t.Errorf("Decide(%q from %q) with when_stale %s = row %d, %s, %q, want %q", c.recipient, c.user,
+						stale, d.Row, d.Verdict, d.Reply, c.reply)
 				}
 			})
 		}

@@ -139,7 +139,7 @@ type Policy struct {
 	lists      lists
 	delimiters string
 	// stripPrefixes are in configuration order. The first one that matches counts.
-	stripPrefixes []string          // canonical; alias to target
+	stripPrefixes []string
 	aliases       map[string]string // canonical domains, alias to target
 
 	exemptNetworks      []netip.Prefix
@@ -178,7 +178,7 @@ func (cfg *Config) check() error {
 	for _, prefix := range cfg.StripPrefixes {
 		if name := strings.TrimRight(prefix, "="); name == "" || name == prefix || !isASCII(prefix) ||
 			prefix != strings.ToLower(prefix) {
-			return fmt.Errorf("strip prefix: %q is not in lower case and does not end with =", prefix)
+			return fmt.Errorf("strip prefix: %q must be lower-case ASCII, a name followed by =", prefix)
 		}
 	}
 	for _, prefix := range cfg.NAT64 {

@@ -25,7 +25,7 @@ type Query struct {
 	AnySender bool
 
 	// Lookup means that an operator asks, not a client. The searches of row 10 then get at most half of the
-	// budget, as for clients over the harvest limit, so that they never use up what real recipients need.
+	// budget, as for clients over the harvest limit, so they never use up what real recipients need.
 	Lookup bool
 }
 

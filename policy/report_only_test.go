@@ -32,8 +32,8 @@ func TestHarvestReportOnly(t *testing.T) {
 				if want {
 					marked++
 				}
-				if reported.Reply != off.Reply || reported.Verdict != off.Verdict || len(asked.asked) != len(searched.asked) ||
-					asked.suspects != searched.suspects {
+				if reported.Reply != off.Reply || reported.Verdict != off.Verdict ||
+					len(asked.asked) != len(searched.asked) || asked.suspects != searched.suspects {
 					t.Errorf("%s, %s: %s %q with a limit that only reports, %s %q without one", name, c.recipient,
 						reported.Verdict, reported.Reply, off.Verdict, off.Reply)
 				}

@@ -39,13 +39,15 @@ func (s *searches) Confirm(_ context.Context, a address.Address, _ bool) (Entry,
 func tagConfig() (Config, *tagIndex, *searches) {
 	index := &tagIndex{state: Fresh, entries: map[string]Entry{
 		"ann@x.test": {Known: true}, "bob@x.test": {Known: true, InternalOnly: true},
-		"gone@x.test": {Removed: now.Add(-time.Minute)}, "evil@x.test": {Known: true}, "evil@target.test": {Known: true},
-		"ann@target.test": {Known: true}, "prvs=1=own@x.test": {Known: true, InternalOnly: true},
+		"gone@x.test": {Removed: now.Add(-time.Minute)}, "evil@x.test": {Known: true},
+		"evil@target.test": {Known: true},
+		"ann@target.test":  {Known: true}, "prvs=1=own@x.test": {Known: true, InternalOnly: true},
 		"own@x.test": {Known: true},
 	}}
 	confirm := &searches{known: map[string]bool{"new@x.test": true, "evil@x.test": true}}
 	return Config{Index: index, Confirm: confirm, Now: func() time.Time { return now }, RemovalGrace: time.Hour,
-		Domains:            map[string]Mode{"x.test": ModeEnforce, "alias.test": ModeEnforce, "target.test": ModeEnforce},
+		Domains: map[string]Mode{"x.test": ModeEnforce, "alias.test": ModeEnforce,
+			"target.test": ModeEnforce},
 		DomainAliases:      map[string]string{"alias.test": "target.test"},
 		RecipientDelimiter: "+", StripPrefixes: []string{"prvs=", "btv1=="}, AlwaysAccept: []string{"postmaster"},
 		Accept: []string{"list@x.test", "prvs=9=evil@x.test", "listed+a@x.test"}, Refuse: []string{"evil@x.test",
@@ -160,8 +162,8 @@ func TestNewRejectsStripPrefixes(t *testing.T) {
 // FuzzStripPrefixes checks that the prefixes make no recipient worse off, and that every accepted recipient has
 // a form that is accepted by itself.
 func FuzzStripPrefixes(f *testing.F) {
-	for _, seed := range []string{"prvs=0=ann", "prvs=0=bob", "prvs=0=evil+a", "prvs=1=own", `"prvs=0=a b"`, "prvs=0=gone",
-		"prvs=0=prvs=0=ann", "btv1==0==new", "prvs=0=postmaster", "prvs=0=pat", "prvs=0=filed+x"} {
+	for _, seed := range []string{"prvs=0=ann", "prvs=0=bob", "prvs=0=evil+a", "prvs=1=own", `"prvs=0=a b"`,
+		"prvs=0=gone", "prvs=0=prvs=0=ann", "btv1==0==new", "prvs=0=postmaster", "prvs=0=pat", "prvs=0=filed+x"} {
 		f.Add(seed, uint8(0))
 		f.Add(seed, uint8(1))
 	}

@@ -38,22 +38,23 @@ type Daemon struct {
 	Aliases             map[string][]string // targets by canonical domain
 	Connections         int                 // limits.connections
 	ExemptAuthenticated bool
-	Patience            time.Duration     // the longest configured time of an answer
-	State               string            // of the directories, as in status; empty if the daemon does not answer
-	Unknown             string            // what unknown recipients get in this state; empty if the index can tell
-	StaleFiles          []string          // accept files that are stale, each with the reason, the effect and the remedy
-	Store               string            // store_state, as in status
-	Rejected            string            // why the configuration in place was rejected; empty if it was not
-	Restart             []string          // keys with new values that need a restart
-	Modes               map[string]string // as Domains, of the configuration in effect; nil if it is not known
-	Possible            int               // connections that the daemon serves at once; 0 if it is not known
-	Started             time.Time         // zero if it is not known
-	Trouble             string            // why the daemon does not answer
-	Alarms              []string          // as in status
-	Socketmap           []string          // as Listen, of the socketmap
-	Export              string            // the file that the daemon exports; empty means none
-	Delimiter           string            // recipient_delimiter
-	DelimiterSet        bool              // the configuration has recipient_delimiter, perhaps as ""
+	ReplyTimeout        time.Duration // the longest configured time of an answer
+	State               string        // of the directories, as in status; empty if the daemon does not answer
+	Unknown             string        // what unknown recipients get in this state; empty if the index can tell
+	// accept files that are stale, each with the reason, the effect and the remedy
+	StaleFiles   []string
+	Store        string            // store_state, as in status
+	Rejected     string            // why the configuration in place was rejected; empty if it was not
+	Restart      []string          // keys with new values that need a restart
+	Modes        map[string]string // as Domains, of the configuration in effect; nil if it is not known
+	Possible     int               // connections that the daemon serves at once; 0 if it is not known
+	Started      time.Time         // zero if it is not known
+	Trouble      string            // why the daemon does not answer
+	Alarms       []string          // as in status
+	Socketmap    []string          // as Listen, of the socketmap
+	Export       string            // the file that the daemon exports; empty means none
+	Delimiter    string            // recipient_delimiter
+	DelimiterSet bool              // the configuration has recipient_delimiter, perhaps as ""
 }
 
 // Judgement is the answer of the daemon about an address.
@@ -100,7 +101,8 @@ func Examine(s Settings, d Daemon, h Host) []Finding {
 	for _, check := range []func(){
 		e.checkDaemon, e.checkAsked, e.checkElsewhere, e.checkSockets, e.checkActions, e.checkTimeouts, e.checkProtocol,
 		e.checkConnections,
-		e.checkRelayed, e.checkServed, e.checkEmpty, e.checkOldTable, e.checkHostTables, e.checkDelimiter, e.checkProbing,
+		e.checkRelayed, e.checkServed, e.checkEmpty, e.checkOldTable, e.checkHostTables, e.checkDelimiter,
+		e.checkProbing,
 		e.checkDenied,
 		e.checkMaps, e.checkProbe, e.checkRoles, e.checkSoftBounce, e.checkErrorLimits, e.checkInstances,
 	} {

@@ -86,7 +86,8 @@ func (e *examination) findCopies(where string, r rewritten) {
 	accept := fmt.Sprintf("to accept every recipient, as Postfix does, in config.yaml: accept: [%q]", "@"+r.domain)
 	if len(r.targets) == 0 {
 		e.find("domain-rewritten", Note, fmt.Sprintf("%s sends mail for @%s also to %s", where, r.domain, copies),
-			"The daemon rejects unknown recipients before, so mail for them does not get there. This is right for copies.",
+			"The daemon rejects unknown recipients before, so mail for them does not get there. This is right for "+
+				"copies.",
 			accept)
 		return
 	}

@@ -21,12 +21,12 @@ func TestCopies(t *testing.T) {
 	}{
 		{"a domain and an archive", file, "@example.com, archive@example.com", func(*scene) {}, "domain-rewritten",
 			file + ", of virtual_alias_maps, maps @example.org to another domain and to archive@example.com",
-			[]string{"if archive@example.com gets copies only, in config.yaml: domain_aliases: {example.org: example.com}",
-				every}},
+			[]string{"if archive@example.com gets copies only, in config.yaml: domain_aliases: {example.org: " +
+				"example.com}", every}},
 		{"an archive and a domain", file, "archive@example.com @Example.COM.", func(*scene) {}, "domain-rewritten",
 			"to archive@example.com", nil},
-		{"a domain, a local user and a pipe", file, `@example.com ann "|/bin/true"`, func(*scene) {}, "domain-rewritten",
-			"", nil},
+		{"a domain, a local user and a pipe", file, `@example.com ann "|/bin/true"`, func(*scene) {},
+			"domain-rewritten", "", nil},
 		{"two domains and an archive", file, "@example.com, @b.test, archive@example.com", func(*scene) {},
 			"domain-rewritten", "", []string{"if archive@example.com gets copies only, in a file of accept_files: " +
 				"@example.org @example.com, @b.test", every}},
@@ -34,8 +34,8 @@ func TestCopies(t *testing.T) {
 			"domain-rewritten", "", []string{"if archive@example.com gets copies only, in config.yaml: " +
 				"domain_aliases: {example.org: example.com}", every}},
 		{"itself and an archive", file, "@example.org, archive@example.com", func(*scene) {}, "(domain-rewritten)",
-			"sends mail for @example.org also to archive@example.com", []string{"to accept every recipient, as Postfix " +
-				`does, in config.yaml: accept: ["@example.org"]`}},
+			"sends mail for @example.org also to archive@example.com",
+			[]string{"to accept every recipient, as Postfix " + `does, in config.yaml: accept: ["@example.org"]`}},
 		{"a domain and an archive, of a known alias", file, "@example.com, archive@example.com", func(s *scene) {
 			s.Aliases = map[string][]string{"example.org": {"example.com"}}
 		}, "", "", nil},
@@ -43,7 +43,8 @@ func TestCopies(t *testing.T) {
 			s.known["@example.org"] = false
 		}, "", "", nil},
 		{"a domain that cannot be read, and an archive", file, "@.example.com, archive@example.com", func(*scene) {},
-			"domain-rewritten", "accepts every recipient of @example.org", []string{`in config.yaml: accept: ["@example.org"]`}},
+			"domain-rewritten", "accepts every recipient of @example.org",
+			[]string{`in config.yaml: accept: ["@example.org"]`}},
 
 		{"two domains in a file", file, "@a.test @b.test", func(*scene) {}, "domain-rewritten", "",
 			[]string{"in config.yaml: accept_files: [/etc/postfix/virtual]"}},

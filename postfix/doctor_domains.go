@@ -200,7 +200,8 @@ func (e *examination) inClass(parameter, domain string) bool {
 		if r.covers(domain) {
 			return !r.not
 		}
-		if sub && !r.not && parameter != "mydestination" && strings.HasSuffix(strings.TrimPrefix(r.domain, "."), domain) {
+		if sub && !r.not && parameter != "mydestination" &&
+			strings.HasSuffix(strings.TrimPrefix(r.domain, "."), domain) {
 			return true
 		}
 	}

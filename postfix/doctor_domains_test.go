@@ -17,7 +17,8 @@ func TestDomainLists(t *testing.T) {
 		{"relay_domains with mydestination", "$mydestination, example.com, example.org", func(s *scene) {
 			s.set("mydestination", "$myhostname, localhost.$mydomain, localhost")
 		}, "", "", ""},
-		{"relay_domains with mydestination and an unserved domain", "$mydestination example.com example.org example.net",
+		{"relay_domains with mydestination and an unserved domain",
+			"$mydestination example.com example.org example.net",
 			func(*scene) {}, "relayed-not-served", "Postfix relays example.net, which", ""},
 		{"mydestination by a table", "example.com, example.org, mx.example.com", func(s *scene) {
 			s.set("mydestination", "hash:/etc/postfix/local")
@@ -42,15 +43,16 @@ func TestDomainLists(t *testing.T) {
 		}, "", "", ""},
 		{"excluded after it matched", "example.com, example.org, example.net, !example.net", func(*scene) {},
 			"relayed-not-served", "example.net", ""},
-		{"excluded twice", "!!example.net, example.com, example.org", func(*scene) {}, "relayed-not-served", "example.net",
-			""},
+		{"excluded twice", "!!example.net, example.com, example.org", func(*scene) {}, "relayed-not-served",
+			"example.net", ""},
 		{"an excluded domain that is served", "!example.org, example.com, example.org", func(*scene) {},
 			"served-not-relayed", "example.org",
 			"postconf -e 'relay_domains = example.org, !example.org, example.com, example.org'"},
 		{"an excluded sub-domain that is served", "!sub.example.com, .example.com, example.com, example.org",
 			func(s *scene) { s.Domains["sub.example.com"], s.Domains[".example.com"] = "enforce", "enforce" },
 			"served-not-relayed", "does not accept mail for sub.example.com,", ""},
-		{"an excluded sub-domain of a parent that is served", "!sub.example.com, .example.com, example.com, example.org",
+		{"an excluded sub-domain of a parent that is served",
+			"!sub.example.com, .example.com, example.com, example.org",
 			func(s *scene) { s.Domains[".example.com"] = "enforce" }, "", "", ""},
 		{"excluded sub-domains", "!.sub.example.com, .example.com, example.com, example.org", func(s *scene) {
 			s.Domains["x.sub.example.com"], s.Domains[".example.com"] = "enforce", "enforce"

@@ -62,7 +62,8 @@ func (e *examination) checkErrorLimits() {
 	}
 	for _, what := range slices.Sorted(maps.Keys(found)) {
 		e.find("error-limit", Problem, what+" for "+names(found[what]),
-			"Rejections count as errors: a client with some old addresses is slowed down or disconnected.", fix[what]...)
+			"Rejections count as errors: a client with some old addresses is slowed down or disconnected.",
+			fix[what]...)
 	}
 }
 

@@ -39,12 +39,12 @@ func (e *examination) checkHostTable(class, parameter string, delivers bool) {
 	case len(below) > 0:
 		level, domains, why = Note, below, rejects+"which is right only if the directory has none there."
 	default:
-		level, domains, why = Note, reported, rejects+"also those that only the directory has. Correct it before you set "+
-			"the mode to enforce."
+		level, domains, why = Note, reported, rejects+"also those that only the directory has. Correct it before "+
+			"you set the mode to enforce."
 	}
 	all := text.List(domains, len(domains))
-	fix := []string{fmt.Sprintf("if another server has the mailboxes, in main.cf: move %s from %s to relay_domains", all,
-		class)}
+	fix := []string{fmt.Sprintf("if another server has the mailboxes, in main.cf: move %s from %s to relay_domains",
+		all, class)}
 	if delivers {
 		fix = append(fix, "if this host has them: give each recipient of the directory an entry in "+parameter)
 	} else {

@@ -100,7 +100,8 @@ func TestTablesOfThisHost(t *testing.T) {
 			virtual(s)
 			s.set("virtual_mailbox_maps", "proxy:ldap:/etc/postfix/boxes.cf")
 		}, "old-table", "(ldap:/etc/postfix/boxes.cf)", nil},
-		{"virtual mailboxes without a table", func(s *scene) { virtual(s); s.set("virtual_mailbox_maps", "") }, "", "", nil},
+		{"virtual mailboxes without a table", func(s *scene) { virtual(s); s.set("virtual_mailbox_maps", "") }, "", "",
+			nil},
 		{"virtual mailboxes of other domains", func(s *scene) {
 			virtual(s)
 			s.set("virtual_mailbox_domains", "elsewhere.example")

@@ -19,7 +19,8 @@ func (e *examination) checkDaemon() {
 			"systemctl start rcpt-milter")
 	case "not_ready":
 		e.find("index-not-ready", Problem, "a directory has not been read in full, or not since its rules changed",
-			e.unknownGet()+" That lasts until its full pass has ended.", "rcpt-milter status", "rcpt-milter check --live")
+			e.unknownGet()+" That lasts until its full pass has ended.", "rcpt-milter status",
+			"rcpt-milter check --live")
 	case "stale":
 		e.find("index-stale", Problem, "the index is stale", e.unknownGet()+" That lasts until a pass succeeds.",
 			"rcpt-milter status", "rcpt-milter check --live")
@@ -27,8 +28,8 @@ func (e *examination) checkDaemon() {
 		e.find("index-late", Note, "the index is late", "New recipients are not known yet.", "rcpt-milter status")
 	}
 	for _, file := range e.daemon.StaleFiles {
-		e.find("accept-file-stale", Problem, "an accept file is stale: "+file, "Recipients that no other list or directory "+
-			"has get the reply of when_stale.", "rcpt-milter status")
+		e.find("accept-file-stale", Problem, "an accept file is stale: "+file,
+			"Recipients that no other list or directory has get the reply of when_stale.", "rcpt-milter status")
 	}
 	switch e.daemon.Store {
 	case "failed":
@@ -294,7 +295,7 @@ func (e *examination) checkTimeouts() {
 		least, most             time.Duration
 	}{
 		{"connect_timeout", "milter_connect_timeout", "5s", leastConnect, mostConnect},
-		{"command_timeout", "milter_command_timeout", "10s", max(leastCommand, e.daemon.Patience+time.Second),
+		{"command_timeout", "milter_command_timeout", "10s", max(leastCommand, e.daemon.ReplyTimeout+time.Second),
 			mostCommand},
 	} {
 		groups := e.byValue(func(l listener, m Milter) string {
@@ -370,8 +371,8 @@ func (e *examination) checkConnections() {
 	case possible > 0 && sum > possible:
 		e.find("connections", Problem, fmt.Sprintf("%s may open %d connections, and the daemon serves %d at once",
 			names(e.asked()), sum, possible), why, "rcpt-milter reload",
-			"if the log then has \"not enough file descriptors\": LimitNOFILE=65536 with systemctl edit rcpt-milter, and a "+
-				"restart")
+			"if the log then has \"not enough file descriptors\": LimitNOFILE=65536 with systemctl edit "+
+				"rcpt-milter, and a restart")
 	}
 }
 

@@ -37,28 +37,32 @@ func TestProbing(t *testing.T) {
 		}, recipients, []string{"postconf -e 'smtpd_recipient_restrictions = $first'"}},
 
 		{"a warning only", func(s *scene) {
-			s.set(recipients, "permit_mynetworks, warn_if_reject reject_unverified_recipient, reject_rbl_client bl.example")
+			s.set(recipients, "permit_mynetworks, warn_if_reject reject_unverified_recipient, reject_rbl_client "+
+				"bl.example")
 		}, "", nil},
 		{"a warning only, in another case", func(s *scene) {
 			s.set(recipients, "WARN_IF_REJECT,Reject_Unverified_Recipient reject_unauth_destination")
 		}, "", nil},
 		{"a warning about another one", func(s *scene) {
 			s.set(recipients, "warn_if_reject reject_rbl_client bl.example, reject_unverified_recipient, permit")
-		}, recipients, []string{"postconf -e 'smtpd_recipient_restrictions = warn_if_reject reject_rbl_client bl.example, " +
-			"permit'"}},
+		}, recipients,
+			[]string{"postconf -e 'smtpd_recipient_restrictions = warn_if_reject reject_rbl_client bl.example, " +
+				"permit'"}},
 		{"a warning, then a rejection", func(s *scene) {
 			s.set(recipients, "warn_if_reject reject_unverified_recipient, reject_unverified_recipient, permit")
-		}, recipients, []string{"postconf -e 'smtpd_recipient_restrictions = warn_if_reject reject_unverified_recipient, " +
-			"permit'"}},
+		}, recipients,
+			[]string{"postconf -e 'smtpd_recipient_restrictions = warn_if_reject reject_unverified_recipient, " +
+				"permit'"}},
 
 		{"in master.cf", func(s *scene) {
 			s.set(recipients, "permit_sasl_authenticated, reject")
 			s.override("smtp/inet", recipients, "reject_unauth_destination,reject_unverified_recipient,permit")
 		}, recipients, []string{"postconf -P smtp/inet/smtpd_recipient_restrictions=reject_unauth_destination,permit"}},
 		{"in master.cf, with blanks", func(s *scene) {
-			s.override("smtp/inet", recipients, "reject_unverified_recipient, check_policy_service { inet:a:1, timeout=5s }")
-		}, recipients, []string{"in master.cf: remove reject_unverified_recipient from smtpd_recipient_restrictions of " +
-			"smtp/inet"}},
+			s.override("smtp/inet", recipients, "reject_unverified_recipient, check_policy_service { inet:a:1, "+
+				"timeout=5s }")
+		}, recipients, []string{"in master.cf: remove reject_unverified_recipient from smtpd_recipient_restrictions " +
+			"of smtp/inet"}},
 		{"in master.cf, by the name of a parameter", func(s *scene) {
 			s.set("mx_restrictions", "reject_unauth_destination, reject_unverified_recipient")
 			s.override("smtp/inet", recipients, "$mx_restrictions")

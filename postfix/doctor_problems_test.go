@@ -26,13 +26,14 @@ func TestProblems(t *testing.T) {
 		{"stale", func(s *scene) { s.State = "stale" }, "index-stale", "", "rcpt-milter status"},
 		{"a stale accept file", func(s *scene) { s.StaleFiles = []string{"/etc/list: older than a day"} },
 			"accept-file-stale", "/etc/list: older than a day", "rcpt-milter status"},
-		{"a store that cannot be read", func(s *scene) { s.Store = "failed" }, "store-failed", "the index cannot be read",
-			"rcpt-milter status"},
+		{"a store that cannot be read", func(s *scene) { s.Store = "failed" }, "store-failed",
+			"the index cannot be read", "rcpt-milter status"},
 		{"a damaged store", func(s *scene) { s.Store = "damaged" }, "store-damaged", "the index is damaged",
 			"rcpt-milter status"},
 		{"a file that was rejected", func(s *scene) {
 			s.Rejected, s.Modes = "config.yaml:1:1: bad\nmore", map[string]string{"example.com": "enforce"}
-		}, "config-rejected", "the daemon has rejected the configuration file: config.yaml:1:1: bad", "rcpt-milter check"},
+		}, "config-rejected", "the daemon has rejected the configuration file: config.yaml:1:1: bad",
+			"rcpt-milter check"},
 		{"a file that was not loaded", func(s *scene) { s.Modes = map[string]string{"example.com": "enforce"} },
 			"config-not-loaded", "", "rcpt-milter reload"},
 		{"too few file descriptors", func(s *scene) { s.Possible = 50 }, "connections", "the daemon serves 50 at once",
@@ -40,8 +41,8 @@ func TestProblems(t *testing.T) {
 		{"a key that needs a restart", func(s *scene) { s.Restart = []string{"listen", "metrics"} }, "(config-restart)",
 			"listen and metrics", "systemctl restart rcpt-milter"},
 		{"late", func(s *scene) { s.State = "late" }, "(index-late)", "", "rcpt-milter status"},
-		{"alarm", func(s *scene) { s.Alarms = []string{"a certificate expired"} }, "(daemon-alarm)", "a certificate expired",
-			"rcpt-milter status"},
+		{"alarm", func(s *scene) { s.Alarms = []string{"a certificate expired"} }, "(daemon-alarm)",
+			"a certificate expired", "rcpt-milter status"},
 		{"report", func(s *scene) { s.Domains["example.com"] = "report" }, "(mode-report)", "example.com",
 			"rcpt-milter report"},
 
@@ -165,8 +166,8 @@ func TestProblems(t *testing.T) {
 			"timeout", "command_timeout of smtp/inet is 1s",
 			"postconf -e 'smtpd_milters = { unix:rcpt-milter/milter.sock, command_timeout=10s, connect_timeout=5s, " +
 				"default_action=tempfail }'"},
-		{"command timeout shorter than an answer may take", func(s *scene) { s.Patience = 10 * time.Second }, "timeout",
-			"command_timeout of smtp/inet is 10s", ""},
+		{"command timeout shorter than an answer may take", func(s *scene) { s.ReplyTimeout = 10 * time.Second },
+			"timeout", "command_timeout of smtp/inet is 10s", ""},
 		{"connect timeout long", func(s *scene) {
 			s.set("smtpd_milters", "{ unix:rcpt-milter/milter.sock, default_action=tempfail }")
 			s.set("milter_connect_timeout", "1h")
@@ -240,7 +241,8 @@ func TestProblems(t *testing.T) {
 			s.set("relay_recipient_maps", "lmdb:/var/lib/rcpt-milter/list")
 			s.Export = "/var/lib/rcpt-milter/list"
 		}, "old-table", "lmdb:/var/lib/rcpt-milter/list", "postconf -e 'relay_recipient_maps ='"},
-		{"a live table of the directory", func(s *scene) { s.set("relay_recipient_maps", "proxy:ldap:/etc/postfix/ad.cf") },
+		{"a live table of the directory",
+			func(s *scene) { s.set("relay_recipient_maps", "proxy:ldap:/etc/postfix/ad.cf") },
 			"old-table", "ldap:/etc/postfix/ad.cf", "postconf -e 'relay_recipient_maps ='"},
 
 		{"alias", func(s *scene) {

@@ -24,8 +24,8 @@ func (e *examination) checkOldTable() {
 	what := fmt.Sprintf("relay_recipient_maps is still in effect (%s)", text.List(tables, 5))
 	why := "Postfix rejects other recipients before it asks the daemon, so new ones in the directory get no mail."
 	if slices.ContainsFunc(tables, e.isExport) {
-		why = "The daemon exports this table for the time without a daemon. Until the next export, Postfix rejects new " +
-			"recipients."
+		why = "The daemon exports this table for the time without a daemon. Until the next export, Postfix rejects " +
+			"new recipients."
 	} else if slices.ContainsFunc(tables, func(t string) bool { return strings.HasPrefix(t, "ldap:") }) {
 		why = "Postfix asks the directory for each recipient, before it asks the daemon: an outage of the directory " +
 			"defers all mail, and what its filter lacks is rejected."
@@ -211,7 +211,8 @@ func (e *examination) checkSocketmap(parameter, table string, proxied bool) bool
 		return false
 	case !ours:
 		e.find("socketmap-missing", Problem, "the daemon does not listen at "+table+" of "+parameter,
-			"Postfix defers all mail with 451.", "in config.yaml: listen_socketmap: unix:"+e.queue()+"/rcpt-milter/map.sock",
+			"Postfix defers all mail with 451.", "in config.yaml: listen_socketmap: unix:"+e.queue()+
+				"/rcpt-milter/map.sock",
 			inPlace("socketmap:unix:rcpt-milter/map.sock:recipients"))
 	case name != "recipients":
 		e.find("socketmap-name", Problem, "the map of the daemon is called recipients, not "+name,
@@ -261,7 +262,8 @@ func (e *examination) checkDelimiter() {
 			"This is right only if the server behind Postfix does not deliver it to ann@.", fix...)
 	case missing(ours, theirs) >= 0:
 		e.find("delimiter", Note, what,
-			"The daemon accepts extensions that Postfix does not know. This is right only if a server behind Postfix does.",
+			"The daemon accepts extensions that Postfix does not know. This is right only if a server behind "+
+				"Postfix does.",
 			e.set("recipient_delimiter", ours))
 	}
 }
@@ -282,7 +284,8 @@ const denialAge = 24 * time.Hour
 // start of the daemon.
 func (e *examination) checkDenied() {
 	denial := e.host.Denied()
-	if denial.Text != "" && time.Since(denial.Time) <= denialAge && !denial.Time.Before(e.daemon.Started.Truncate(time.Second)) {
+	if denial.Text != "" && time.Since(denial.Time) <= denialAge &&
+		!denial.Time.Before(e.daemon.Started.Truncate(time.Second)) {
 		e.find("selinux-denied", Problem, "SELinux denied smtpd a connection to the socket at "+
 			denial.Time.Format(time.DateTime)+": "+denial.Text,
 			"Postfix takes its default action, although owner and mode of the socket are right.",

@@ -33,8 +33,8 @@ func TestSocketmaps(t *testing.T) {
 			"postconf -e 'relay_recipient_maps = " + list + ", " + ours + "'"},
 		{"at another path, beside a table", list + ", " + whole, inQueue, "socketmap-missing",
 			"postconf -e 'relay_recipient_maps = " + list + ", " + ours + "'"},
-		{"of another name, beside a table", "$list, socketmap:unix:rcpt-milter/map.sock:virtual", inQueue, "socketmap-name",
-			"postconf -e 'relay_recipient_maps = $list, " + ours + "'"},
+		{"of another name, beside a table", "$list, socketmap:unix:rcpt-milter/map.sock:virtual", inQueue,
+			"socketmap-name", "postconf -e 'relay_recipient_maps = $list, " + ours + "'"},
 
 		{"by proxymap", "proxy:" + whole, outside, "", ""},
 		{"by proxymap, below the queue directory", "proxy:" + ours, inQueue, "", ""},

@@ -263,12 +263,13 @@ func TestRoles(t *testing.T) {
 		want          role
 	}{
 		{"behind a content filter", "127.0.0.1:10025", nil, "", reinjection},
-		{"behind a proxy", "127.0.0.1:10025", map[string]string{"smtpd_upstream_proxy_protocol": "haproxy"}, "", outside},
+		{"behind a proxy", "127.0.0.1:10025", map[string]string{"smtpd_upstream_proxy_protocol": "haproxy"}, "",
+			outside},
 		{"behind a proxy, by main.cf", "[::1]:10025", nil, "haproxy", outside},
 		{"behind a content filter beside a proxy", "localhost:10025",
 			map[string]string{"smtpd_upstream_proxy_protocol": ""}, "haproxy", reinjection},
-		{"submission behind a proxy", "127.0.0.1:587", map[string]string{"smtpd_upstream_proxy_protocol": "haproxy"}, "",
-			submission},
+		{"submission behind a proxy", "127.0.0.1:587", map[string]string{"smtpd_upstream_proxy_protocol": "haproxy"},
+			"", submission},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newScene(t, "debian")

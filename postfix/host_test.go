@@ -164,7 +164,8 @@ func TestLastDenial(t *testing.T) {
 		fmt.Sprintf(denial, 2, "connectto", "smtpd", "/run/opendkim/opendkim.sock"),
 		fmt.Sprintf(denial, 3, "write", "smtpd", "/var/spool/postfix/rcpt-milter/map.sock"),
 		fmt.Sprintf(denial, 4, "write", "nginx", "/run/rcpt-milter/page.sock"), "",
-		`type=AVC msg=audit(): avc:  denied  { write } for  comm="smtpd" path="/run/rcpt-milter/x"`, "garbage \x00"}, "\n")
+		`type=AVC msg=audit(): avc:  denied  { write } for  comm="smtpd" path="/run/rcpt-milter/x"`, "garbage \x00"},
+		"\n")
 	if got := lastDenial([]byte(log)); got.Time.Unix() != 3 || !strings.Contains(got.Text, "map.sock") {
 		t.Errorf("last denial %+v", got)
 	}

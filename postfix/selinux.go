@@ -47,7 +47,8 @@ var auditTime = regexp.MustCompile(`msg=audit\(([0-9]{1,12})[.:]`)
 func lastDenial(log []byte) (last Denial) {
 	for line := range bytes.Lines(log) {
 		text := strings.TrimSpace(string(line))
-		if strings.Contains(text, "type=AVC") && strings.Contains(text, "denied") && strings.Contains(text, `comm="smtpd"`) &&
+		if strings.Contains(text, "type=AVC") && strings.Contains(text, "denied") &&
+			strings.Contains(text, `comm="smtpd"`) &&
 			(strings.Contains(text, "rcpt-milter") || strings.Contains(text, `name="milter.sock"`) ||
 				strings.Contains(text, `name="map.sock"`)) {
 			if found := auditTime.FindStringSubmatch(text); found != nil {

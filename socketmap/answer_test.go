@@ -106,7 +106,8 @@ func TestLog(t *testing.T) {
 		t.Errorf("confirmed in %v", got)
 	}
 	c.ask(Map + " no\x1bbody@enforce.test")
-	if log := s.log.String(); strings.Contains(log, "\x1b") || !strings.Contains(log, "verdict=unknown answer=NOTFOUND") {
+	if log := s.log.String(); strings.Contains(log, "\x1b") ||
+		!strings.Contains(log, "verdict=unknown answer=NOTFOUND") {
 		t.Errorf("log:\n%s", log)
 	}
 	s.SetRedaction(func(string) string { return "hash:1@enforce.test" })

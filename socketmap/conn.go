@@ -49,7 +49,8 @@ func (c *conn) serve() {
 	defer c.Conn.Close()
 	defer func() { // a panic ends only this connection
 		if v := recover(); v != nil {
-			c.server.log.Error("panic in a socketmap connection", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			c.server.log.Error("panic in a socketmap connection", "panic", fmt.Sprint(v), "stack",
+				string(debug.Stack()))
 		}
 	}()
 	reader := bufio.NewReaderSize(c.Conn, 1<<10)

@@ -118,7 +118,7 @@ type running struct {
 func serve(t testing.TB, network string, change func(*Config)) *running {
 	t.Helper()
 	log := &logBuffer{}
-	cfg := Config{Policy: testPolicy(t, nil),
+	cfg := Config{Policy: testPolicy(t, nil), Connections: 512,
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if change != nil {
 		change(&cfg)

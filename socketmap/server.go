@@ -17,11 +17,10 @@ import (
 
 // Defaults of Config.
 const (
-	DefaultConnections = 512
-	DefaultIdle        = 2 * time.Minute
-	DefaultRequest     = 10 * time.Second
-	DefaultWrite       = 10 * time.Second
-	DefaultDrain       = 5 * time.Second
+	DefaultIdle    = 2 * time.Minute
+	DefaultRequest = 10 * time.Second
+	DefaultWrite   = 10 * time.Second
+	DefaultDrain   = 5 * time.Second
 )
 
 // lastCall is how long a stopping server waits for the first request of a new connection. For the same time it
@@ -31,7 +30,7 @@ const lastCall = time.Second
 // acceptPause is the pause after a failed attempt to accept a connection.
 const acceptPause = 100 * time.Millisecond
 
-// Config configures a Server. Zero numbers and durations select the defaults.
+// Config configures a Server. Zero durations select the defaults.
 type Config struct {
 	// Policy is required. SetPolicy replaces it.
 	Policy *policy.Policy
@@ -40,7 +39,7 @@ type Config struct {
 	Confirmed func(domain string)
 	// Logger receives a line for each lookup; nil means no log.
 	Logger *slog.Logger
-	// Connections limits the open connections, over all listeners.
+	// Connections limits the open connections, over all listeners. Required.
 	Connections int
 	// Idle is the longest time between two requests. Postfix closes a connection after 10 s without a request,
 	// and after 100 s in any case.
@@ -80,10 +79,12 @@ func NewServer(cfg Config) (*Server, error) {
 	if cfg.Policy == nil {
 		return nil, errors.New("socketmap: server without a policy")
 	}
-	if cfg.Connections < 0 || cfg.Idle < 0 || cfg.Request < 0 || cfg.Write < 0 || cfg.Drain < 0 {
+	if cfg.Connections <= 0 {
+		return nil, errors.New("socketmap: the limit of connections must be positive")
+	}
+	if cfg.Idle < 0 || cfg.Request < 0 || cfg.Write < 0 || cfg.Drain < 0 {
 		return nil, errors.New("socketmap: a limit of the server is negative")
 	}
-	setDefault(&cfg.Connections, DefaultConnections)
 	setDefault(&cfg.Idle, DefaultIdle)
 	setDefault(&cfg.Request, DefaultRequest)
 	setDefault(&cfg.Write, DefaultWrite)
@@ -239,7 +240,8 @@ func (s *Server) accept(l net.Listener, serving *sync.WaitGroup) error {
 			return err
 		default:
 			s.failures.Add(1)
-			s.trouble.Warn("accepting a socketmap connection failed, trying again", "listen", l.Addr().String(), "error", err)
+			s.trouble.Warn("accepting a socketmap connection failed, trying again", "listen", l.Addr().String(),
+				"error", err)
 			s.pause()
 		}
 	}

@@ -14,7 +14,8 @@ import (
 
 // TestNewServer checks that an unusable configuration is an error.
 func TestNewServer(t *testing.T) {
-	for name, cfg := range map[string]Config{"no policy": {}, "negative": {Policy: testPolicy(t, nil), Idle: -1}} {
+	for name, cfg := range map[string]Config{"no policy": {}, "no limit": {Policy: testPolicy(t, nil)},
+		"negative": {Policy: testPolicy(t, nil), Connections: 1, Idle: -1}} {
 		if _, err := NewServer(cfg); err == nil {
 			t.Errorf("%s: no error", name)
 		}

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// Most questions are answered from memory. An unknown recipient is the most frequent one of a spam
-// wave, and Badger searches all its levels for it; for a known one it decompresses a block. The census
+// Most lookups are answered from memory. Unknown recipients are the most frequent lookups during a spam
+// run. Badger searches all its levels for them; for a known recipient it decompresses a block. The census
 // has a row for every record of an address. So an address without a row has no record, and a bit of
 // the row says that outside senders may write to the address: it is open. For any other row Badger
 // answers; if it finds no record, or an older one, the store is damaged.
@@ -51,7 +51,7 @@ func (s *Store) checkAbsence(t *totals) {
 }
 
 // checkSeen ends the trust in the census if its row of a record is missing, or only one of the two is
-// open. The record is that of a reader at a commit; a row that was written since tells nothing.
+// open. The record is that of a reader at a commit; a row that was written later proves nothing.
 func (s *Store) checkSeen(key []byte, record *addressRecord, at uint64) {
 	c := s.census
 	if c == nil || !c.absence.sound.Load() {

@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// Times in the store are local. After the clock was set, those noted before say nothing in comparison with the
-// present: a wait may look over, and a deletion later than a sighting. What they stand for happened before now, so
-// everything counts as happened now. That only makes waits longer.
+// Times in the store are local. After a clock change, earlier times cannot be compared with the present: a wait may
+// seem to be over, or a deletion may seem later than a sighting. Every recorded event is therefore treated as if it
+// happened now. That only makes waits longer.
 
-// checkClock asks the caller whether the clock was set since the cursor was stored. If so, it begins all waits of the
-// directory anew and stores the new cursor.
+// checkClock asks the caller whether the clock was set since the cursor was stored. If so, it restarts all waits of
+// the directory and stores the new cursor.
 func (p *Pass) checkClock() error {
 	if p.from.ClockSet == nil {
 		return nil
@@ -34,7 +34,7 @@ func (p *Pass) checkClock() error {
 	})
 }
 
-// restartWaits makes all marks ones of now, and lets those that wait do so for the longest lag.
+// restartWaits redates all marks to now; waiting marks wait for the longest lag.
 func (p *Pass) restartWaits() error {
 	id := p.dir.record.id
 	if p.s.totals.Load().dirs[id].marked == 0 {
@@ -49,10 +49,10 @@ func (p *Pass) restartWaits() error {
 		r.addresses = slices.Clone(r.addresses)
 		for i := range r.addresses {
 			a := &r.addresses[i]
-			if a.gone.isZero() {
+			if a.mark.isZero() {
 				continue
 			}
-			if a.gone.time = now; !a.seen.IsZero() {
+			if a.mark.time = now; !a.seen.IsZero() {
 				a.seen = now
 			}
 			if !a.due() {
@@ -63,8 +63,8 @@ func (p *Pass) restartWaits() error {
 	})
 }
 
-// seeAllNow adds to a unit that each database was read until now. That covers the stamps of addresses: a database
-// that showed one was read then, or later.
+// seeAllNow records in the unit that every database has been read up to now. That covers the stamps of addresses: a
+// database that showed one was read then, or later.
 func (p *Pass) seeAllNow(u *unit) {
 	p.s.state.Lock()
 	defer p.s.state.Unlock()
@@ -90,7 +90,7 @@ func (p *Pass) seeAllNow(u *unit) {
 	u.afterCommit(func() { p.dir.record.origins, p.dir.unfinished = origins, unfinished })
 }
 
-// doubtFromNow adds to a unit that what lost commits had read has to replicate from now on.
+// doubtFromNow records in the unit that the replication of what the lost commits had read starts now.
 func (p *Pass) doubtFromNow(u *unit) {
 	name := p.info.Directory
 	p.s.state.Lock()

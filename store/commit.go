@@ -145,9 +145,9 @@ func (p *Pass) release() error {
 // more may be, and its domain is not held. An approval releases only what is held.
 func (p *Pass) goes(a ownedRecord) bool {
 	if p.info.Approved {
-		return a.gone.pass <= p.upTo && p.dir.record.holds(a)
+		return a.mark.pass <= p.upTo && p.dir.record.holds(a)
 	}
-	return !a.gone.isZero() && !a.notBefore.After(p.now()) && !p.held.holds(a.address)
+	return !a.mark.isZero() && !a.notBefore.After(p.now()) && !p.held.holds(a.address)
 }
 
 func (p *Pass) releaseObject(t *tx, guid GUID) error {

@@ -78,8 +78,8 @@ func readCommitFile(dir string) committed {
 	return content
 }
 
-// decodeCommitted reads the content of the file. A crash before its first commit leaves it empty. A crash of the machine
-// may leave the second part, with what was read, unreadable; earlier versions did not write it.
+// decodeCommitted reads the content of the file. A crash before its first commit leaves it empty. A crash of the
+// machine may leave the second part, with what was read, unreadable; earlier versions did not write it.
 func decodeCommitted(b []byte) (c committed, err error) {
 	if len(b) == 0 {
 		return c, nil

@@ -200,7 +200,7 @@ func (l *life) checkPending(p *Pass) {
 	err := l.s.newest().records(dirKey(prefixObject, id), func(_ dirID, guid GUID, r objectRecord) error {
 		n := want.Owned
 		for _, a := range r.addresses {
-			if !a.gone.isZero() && !a.notBefore.After(p.now()) {
+			if !a.mark.isZero() && !a.notBefore.After(p.now()) {
 				want.Owned++
 				loss := want.Domains[domainOf(a.address)]
 				loss.Owned++

@@ -100,7 +100,7 @@ func (j judge) markMissing(next, stored *objectRecord, read Object, seen map[str
 		case read.Unsettled:
 			next.addresses = append(next.addresses, a.unmarked())
 		default:
-			if a.gone.isZero() || a.becomesInternalOnly {
+			if a.mark.isZero() || a.becomesInternalOnly {
 				d.marked++
 			}
 			next.addresses = append(next.addresses, j.mark(a, read, false))
@@ -116,7 +116,7 @@ func (j judge) mergeAddress(stored, entry ownedRecord, read Object, d *objectDel
 	entry.learned, entry.lastSource = stored.learned, stored.lastSource
 	becomes := entry.internalOnly && !stored.internalOnly
 	opens := stored.internalOnly && !entry.internalOnly
-	cameBack := !stored.gone.isZero() && !(stored.becomesInternalOnly && becomes)
+	cameBack := !stored.mark.isZero() && !(stored.becomesInternalOnly && becomes)
 	if cameBack || opens {
 		entry.lastSource = j.stampOf(read)
 	}
@@ -128,7 +128,7 @@ func (j judge) mergeAddress(stored, entry ownedRecord, read Object, d *objectDel
 		return entry
 	}
 	if stored.becomesInternalOnly {
-		entry.gone, entry.notBefore, entry.rules, entry.seen = stored.gone, stored.notBefore, stored.rules, stored.seen
+		entry.mark, entry.notBefore, entry.rules, entry.seen = stored.mark, stored.notBefore, stored.rules, stored.seen
 		entry.becomesInternalOnly, entry.undeleted = true, stored.undeleted
 	} else {
 		d.marked++
@@ -179,7 +179,7 @@ func unmark(stored objectRecord, lastPass uint64, latest time.Time) objectRecord
 	kept := stored
 	kept.addresses = append([]ownedRecord(nil), stored.addresses...)
 	for i, a := range kept.addresses {
-		if a.gone.pass > lastPass {
+		if a.mark.pass > lastPass {
 			kept.addresses[i] = a.unmarked()
 		} else if !latest.IsZero() {
 			kept.addresses[i].notBefore = earlier(a.notBefore, latest)

@@ -26,7 +26,7 @@ func diffRecord(entries ...ownedRecord) objectRecord {
 }
 
 func plainEntry(a string, learned, gone stamp) ownedRecord {
-	return ownedRecord{address: a, attribute: "proxyaddresses", learned: learned, gone: gone}
+	return ownedRecord{address: a, attribute: "proxyaddresses", learned: learned, mark: gone}
 }
 
 func internalOnlyEntry(a string, learned, gone stamp) ownedRecord {
@@ -65,7 +65,7 @@ func (c diffCase) run(t *testing.T) {
 	c.want.class, c.want.dn = read.Class, read.DN
 	got, d := diff(c.stored, read, judge{current: diffNow, lag: time.Hour})
 	for i := range c.want.addresses { // all of them were last seen when they were learned
-		if a := &c.want.addresses[i]; a.gone == diffNow {
+		if a := &c.want.addresses[i]; a.mark == diffNow {
 			a.seen, a.undeleted = diffOld.time, true
 			if !a.lastSource.isZero() {
 				a.seen = diffNow.time
@@ -138,7 +138,7 @@ func TestDiffInternalOnly(t *testing.T) {
 			marked: 1,
 			want: diffRecord(ownedRecord{address: "a@x", attribute: "proxyaddresses", learned: diffOld,
 				lastSource: diffNow,
-				gone:       diffNow, becomesInternalOnly: true})},
+				mark:       diffNow, becomesInternalOnly: true})},
 		{name: "internal-only while the pass read", unsettled: true,
 			stored: diffRecord(plainEntry("a@x", diffOld, stamp{}), becomingEntry("b@x", diffOld)),
 			read:   []string{"!a@x", "!b@x"}, want: diffRecord(plainEntry("a@x", diffOld, stamp{}),
@@ -155,9 +155,9 @@ func TestDiffInternalOnly(t *testing.T) {
 
 func TestRelease(t *testing.T) {
 	old := stamp{time: start, pass: 1}
-	r := objectRecord{addresses: []ownedRecord{{address: "here@x"}, {address: "gone@x", gone: old},
-		{address: "later@x", gone: old, notBefore: start.Add(time.Hour)},
-		{address: "shut@x", gone: old, becomesInternalOnly: true}}}
+	r := objectRecord{addresses: []ownedRecord{{address: "here@x"}, {address: "gone@x", mark: old},
+		{address: "later@x", mark: old, notBefore: start.Add(time.Hour)},
+		{address: "shut@x", mark: old, becomesInternalOnly: true}}}
 	for _, c := range []struct {
 		at         time.Time
 		kept, gone int
@@ -226,7 +226,7 @@ func TestReplicationLag(t *testing.T) {
 			if c.want >= 0 {
 				want = learned.Add(c.want)
 			}
-			if got := next.addresses[0].notBefore; !got.Equal(want) || next.addresses[0].gone.isZero() {
+			if got := next.addresses[0].notBefore; !got.Equal(want) || next.addresses[0].mark.isZero() {
 				t.Errorf("not before %v, want %v", got, want)
 			}
 			again, _ := diff(next, died(learned.Add(time.Second)),

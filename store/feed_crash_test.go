@@ -118,8 +118,8 @@ func TestFeedInDoubt(t *testing.T) {
 	}
 	before := s.Directory("corp").FeedPending
 	if err := s.FeedDone("corp", published); err != nil || s.Directory("corp").FeedPending != before || before != 2 {
-		t.Errorf("what was published of a lost state removed entries: %d, %v, %d before", s.Directory("corp").FeedPending,
-			err, before)
+		t.Errorf("what was published of a lost state removed entries: %d, %v, %d before",
+			s.Directory("corp").FeedPending, err, before)
 	}
 	wantFollowed(t, s, "corp", feedAll(t, s, "corp"))
 }

@@ -97,7 +97,8 @@ func (l *feedLife) publish(t *testing.T, dir string) {
 		has := f.owners()
 		for a, internalOnly := range l.kept[dir] {
 			if is, known := has[a]; !known || is && !internalOnly {
-				t.Errorf("directory %s: the store has %s all the time, the follower %t (internal-only: %t)", dir, a, known, is)
+				t.Errorf("directory %s: the store has %s all the time, the follower %t (internal-only: %t)", dir, a,
+					known, is)
 			}
 		}
 	}

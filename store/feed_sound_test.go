@@ -151,7 +151,8 @@ func digestsAgree(s *Store) error {
 			return err
 		}
 		if computed := counts.digest(); computed != kept || err == nil && all.digest() != kept {
-			return fmt.Errorf("directory %s: digest %x, from lookups %x, from FeedAll %x", name, kept, computed, all.digest())
+			return fmt.Errorf("directory %s: digest %x, from lookups %x, from FeedAll %x", name, kept, computed,
+				all.digest())
 		}
 	}
 	return nil

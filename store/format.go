@@ -7,8 +7,7 @@ import (
 )
 
 // formatVersion is the layout of keys.go and record.go. Format 2 had no digests of directories and
-// no outbox. Format 1 also had no keys for single counts
-// and other h/ keys; migrate converts it.
+// no outbox. Format 1 also had no keys for single counts, and other h/ keys; migrate converts it.
 const formatVersion = 3
 
 // checkFormat rejects a store of a newer format and marks a new store with this one.

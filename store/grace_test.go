@@ -59,7 +59,8 @@ func TestInterruptedDecisionHasGrace(t *testing.T) {
 					return 1 << 30, nil
 				}}
 			s := open(t, config)
-			pass(t, s, "corp", Full, now, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"), object(t, 3, "c@x.test"))
+			pass(t, s, "corp", Full, now, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"),
+				object(t, 3, "c@x.test"))
 			now = now.Add(time.Hour)
 			p, err := s.Begin("corp", Incremental, Origin{Controller: "dc1.corp.example", Started: now})
 			if err != nil {

@@ -286,8 +286,8 @@ func TestHasDomain(t *testing.T) {
 // nothing else, also over a restart.
 func TestHoldSubDomains(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir()})
-	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.p.test", "b@y.x.p.test"), object(t, 2, "c@p.test", "e@xp.test"),
-		object(t, 3, "d@z.test"))
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.p.test", "b@y.x.p.test"),
+		object(t, 2, "c@p.test", "e@xp.test"), object(t, 3, "d@z.test"))
 	held := []string{"z.test", ".p.test"}
 	info := passHolding(t, s, start, held, object(t, 1), object(t, 2), object(t, 3))
 	if info.Removed != 2 || info.Held != 3 {
@@ -331,7 +331,8 @@ func TestHoldManyDomains(t *testing.T) {
 	if wrote == 0 {
 		t.Error("the list is not stored")
 	}
-	if info := passHolding(t, s, start.Add(2*time.Minute), held); info.Removed != 0 || info.Held != n || list() != wrote {
+	if info := passHolding(t, s, start.Add(2*time.Minute), held); info.Removed != 0 || info.Held != n ||
+		list() != wrote {
 		t.Errorf("a pass without changes: %+v, the list is of commit %d and was of %d", info, list(), wrote)
 	}
 	s = reopen(t, s)

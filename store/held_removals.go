@@ -47,7 +47,7 @@ func (s *Store) HeldRemovals(name string, visit func(HeldRemoval) error) error {
 			return err
 		}
 		for _, a := range record.addresses {
-			if a.gone.isZero() || a.gone.pass > completed { // not held: the mark of a running pass
+			if a.mark.isZero() || a.mark.pass > completed { // not held: the mark of a running pass
 				continue
 			}
 			last, err := v.lostWith(a.address, d.id)
@@ -55,7 +55,7 @@ func (s *Store) HeldRemovals(name string, visit func(HeldRemoval) error) error {
 				return err
 			}
 			err = visit(HeldRemoval{Address: parse(a.address), GUID: guid, DN: record.dn, Class: record.class,
-				Pass: a.gone.pass, Since: a.gone.time, NotBefore: a.notBefore, Last: last,
+				Pass: a.mark.pass, Since: a.mark.time, NotBefore: a.notBefore, Last: last,
 				BecomesInternalOnly: a.becomesInternalOnly})
 			if err != nil {
 				return err
@@ -92,11 +92,14 @@ func (r reader) lostWith(a string, dir dirID) (bool, error) {
 var ErrOtherRules = errors.New("the rules for recipients have changed since these removals were held; " +
 	"the next full pass judges them again")
 
-// Approve releases what is held of the addresses that passes up to a number did not find. A removal
-// whose wait has run out since the last pass waits for the next one. Two kinds of removals are released
-// too early: those whose wait a pass ended that was aborted, and those that a pass after that number
-// began to hold when their wait was over. Removals of addresses that later passes did not find stay held, and
-// the next pass judges them again. An approval is a pass of its own; it reads nothing and keeps
+// Approve releases the held removals found by passes up to upTo. A removal whose wait has run out since
+// the last pass waits for the next one. Removals of addresses that later passes did not find stay held,
+// and the next pass judges them again. Two kinds of removals are released too early:
+//
+//   - those whose wait was ended by a pass that was aborted, and
+//   - those that a pass after upTo began to hold when their wait was over.
+//
+// An approval is a pass of its own; it reads nothing and keeps
 // the cursor. rules is the fingerprint of the present rules. If those of the last full pass differ,
 // the removals say nothing about the present ones, and Approve returns ErrOtherRules.
 func (s *Store) Approve(name string, upTo uint64, rules string, at time.Time) (PassInfo, error) {

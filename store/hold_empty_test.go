@@ -26,7 +26,8 @@ func TestHoldEmptyRecord(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			c.record.id = 1
 			read, err := decodeDirectory(c.record.encode())
-			if err != nil || read.holdEmpty != c.want || read.hold != c.record.hold || read.doubted != c.record.doubted {
+			if err != nil || read.holdEmpty != c.want || read.hold != c.record.hold ||
+				read.doubted != c.record.doubted {
 				t.Errorf("decoded %+v, %v, want holdEmpty %t", read, err, c.want)
 			}
 		})
@@ -52,7 +53,8 @@ func TestHoldEmpty(t *testing.T) {
 	}{
 		{"held", func(*testing.T, *Store) {}, true},
 		{"still held", func(t *testing.T, s *Store) { holdEmpty(t, s, Incremental, "other words", true) }, true},
-		{"held for another reason", func(t *testing.T, s *Store) { holdEmpty(t, s, Incremental, "too many", false) }, false},
+		{"held for another reason", func(t *testing.T, s *Store) { holdEmpty(t, s, Incremental, "too many", false) },
+			false},
 		{"released", func(t *testing.T, s *Store) { holdEmpty(t, s, Incremental, "", true) }, false},
 		{"approved", func(t *testing.T, s *Store) {
 			info, err := approveHeld(s, "corp", s.Directory("corp").Newest().Number, start)
@@ -92,7 +94,8 @@ func holdEmpty(t *testing.T, s *Store, kind Kind, hold string, empty bool) {
 		err = p.Sweep()
 	}
 	if err == nil {
-		_, err = p.Commit(Outcome{Cursor: []byte("x"), Fingerprint: "rules", Ended: start, Hold: hold, HoldEmpty: empty})
+		_, err = p.Commit(Outcome{Cursor: []byte("x"), Fingerprint: "rules", Ended: start, Hold: hold,
+			HoldEmpty: empty})
 	}
 	if err != nil {
 		t.Fatal(err)

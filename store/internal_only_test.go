@@ -56,7 +56,8 @@ func TestInternalOnly(t *testing.T) {
 	pass(t, s, "corp", Full, hour(3), "too many", object(t, 1, "!a@x.test"), object(t, 2, "b@x.test"),
 		object(t, 3, "!new@x.test"))
 	wantKnown(t, s, "a@x.test", "b@x.test", "!new@x.test")
-	if info, err := approveHeld(s, "corp", s.Directory("corp").Newest().Number, hour(4)); err != nil || info.Removed != 1 {
+	if info, err := approveHeld(s, "corp", s.Directory("corp").Newest().Number, hour(4)); err != nil ||
+		info.Removed != 1 {
 		t.Errorf("approval: %+v, %v", info, err)
 	}
 	if got := presence(t, s, "a@x.test"); got != (Presence{Known: true, InternalOnly: true, Removed: hour(4)}) {

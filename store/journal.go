@@ -253,8 +253,8 @@ func (r reader) journalFrom() (time.Time, error) {
 }
 
 // Prune deletes the journal rows of all passes up to the last one that is older than a time, and
-// with them the tombstones of the addresses they removed. The time must be older than any
-// removal grace. The order of passes decides, so rows that were written while the clock was
+// with them the tombstones of the addresses they removed. The caller decides the retention. The time
+// must be older than any removal grace. The order of passes decides, so rows that were written while the clock was
 // wrong do not stop it. Prune returns the number of deleted rows.
 func (s *Store) Prune(before time.Time) (int, error) {
 	rows, err := s.lastOldJournalPass(before)

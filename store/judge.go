@@ -81,17 +81,17 @@ func (j judge) stampOf(read Object) stamp {
 //     was undeleted, perhaps into another directory, so the mark is made anew.
 func (j judge) mark(a ownedRecord, read Object, outsideOnly bool) ownedRecord {
 	alive := !read.Deleted && read.USN != 0
-	sameRules := !a.gone.isZero() && a.rules == j.rules && a.becomesInternalOnly == outsideOnly &&
+	sameRules := !a.mark.isZero() && a.rules == j.rules && a.becomesInternalOnly == outsideOnly &&
 		(a.undeleted || !alive)
-	same := sameRules && j.sameDatabase(a.gone.origin)
+	same := sameRules && j.sameDatabase(a.mark.origin)
 	if same && !read.Deleted {
 		return a
 	}
 	if !sameRules {
-		a.gone, a.rules, a.seen = j.stampOf(read), j.rules, j.lastSeen(a)
+		a.mark, a.rules, a.seen = j.stampOf(read), j.rules, j.lastSeen(a)
 		a.becomesInternalOnly, a.undeleted = outsideOnly, !read.Deleted
 	}
-	a.gone.origin, a.gone.usn = j.current.origin, j.current.usn
+	a.mark.origin, a.mark.usn = j.current.origin, j.current.usn
 	wait := j.waitUntil(a, read)
 	if !same || wait.Before(a.notBefore) {
 		a.notBefore = wait
@@ -110,7 +110,7 @@ func (j judge) waitUntil(a ownedRecord, read Object) (until time.Time) {
 		return j.onlyFuture(until)
 	}
 	if wait := j.handoverLag(domainOf(a.address)); wait > 0 {
-		if handed := earlier(a.gone.time, j.readTime(read)).Add(wait); handed.After(until) {
+		if handed := earlier(a.mark.time, j.readTime(read)).Add(wait); handed.After(until) {
 			until = handed
 		}
 	}

@@ -55,12 +55,12 @@ func TestDeletedAfter(t *testing.T) {
 			j.current.origin, j.current.pass = 3, 10
 			other, d := diff(next, Object{}, j)
 			got := other.addresses[0]
-			if got.gone.pass != 9 || got.gone.origin != 3 || !got.seen.Equal(a.seen) || d.marked != 0 {
+			if got.mark.pass != 9 || got.mark.origin != 3 || !got.seen.Equal(a.seen) || d.marked != 0 {
 				t.Errorf("missed at another database: %+v", got)
 			}
 			j.rules = 7
 			other, _ = diff(next, Object{}, j)
-			if got = other.addresses[0]; got.gone.pass != 10 || got.rules != 7 {
+			if got = other.addresses[0]; got.mark.pass != 10 || got.rules != 7 {
 				t.Errorf("missed under other rules: %+v", got)
 			}
 		})
@@ -74,9 +74,9 @@ func TestMarkRecords(t *testing.T) {
 	r := objectRecord{class: "user", dn: "CN=Ann", addresses: []ownedRecord{
 		{address: "a@x", learned: stamp{time: start, pass: 1, origin: 1}},
 		{address: "b@x", learned: stamp{time: start, pass: 1, origin: 1}, lastSource: gone},
-		{address: "c@x", learned: gone, lastSource: gone, gone: gone, notBefore: start.Add(time.Hour),
+		{address: "c@x", learned: gone, lastSource: gone, mark: gone, notBefore: start.Add(time.Hour),
 			rules: 1<<63 + 5, seen: start, undeleted: true},
-		{address: "d@x", learned: gone, gone: gone},
+		{address: "d@x", learned: gone, mark: gone},
 	}}
 	got, err := decodeObject(r.encode())
 	if err != nil || !got.equal(&r) {

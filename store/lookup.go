@@ -9,7 +9,7 @@ import (
 	"rcpt-milter/address"
 )
 
-// Presence is the answer to a RCPT. The zero value means never seen.
+// Presence is the answer to a RCPT. The zero value means that the address was never seen.
 type Presence struct {
 	Known        bool
 	InternalOnly bool // every owner accepts mail from internal senders only
@@ -17,14 +17,15 @@ type Presence struct {
 	// address it is when outside senders lost it; zero means that they never had it.
 	Removed time.Time
 	// Doubt is why an internal-only address may be open by now; nil means that it is not. A
-	// damaged store does not learn that, and one that lost its last commits forgot it.
+	// damaged store cannot record that an address was opened, and lost commits may have done so.
 	Doubt error
 }
 
-// Lookup reports whether an address is known. Memory answers for most addresses; for the others, Lookup
+// Lookup reports whether an address is known. Most lookups are answered from memory; for the others, Lookup
 // reads one key at its newest version. It does not wait for a pass or for a commit to disk. Any error means
-// that the answer cannot be determined, which is not the same as unknown. A record that a damaged file hides is an error. No answer of a damaged store
-// may lead to a permanent rejection: it is known and open, has a Doubt, or is an error.
+// that the answer cannot be determined, which is not the same as unknown. A record that a damaged file hides
+// is an error. No answer of a damaged store may lead to a permanent rejection: it is known and open, has a
+// Doubt, or is an error.
 func (s *Store) Lookup(a address.Address) (Presence, error) {
 	memory, err := s.fromMemory(a.String())
 	if err != nil {
@@ -149,7 +150,7 @@ func (r reader) owner(o owner, a string) (Owner, error) {
 	for _, owned := range record.addresses {
 		if owned.address == a {
 			out.Attribute, out.BecomesInternalOnly = owned.attribute, owned.becomesInternalOnly
-			out.Gone = !owned.gone.isZero() && !owned.becomesInternalOnly
+			out.Gone = !owned.mark.isZero() && !owned.becomesInternalOnly
 			out.Learned, out.Pass = owned.learned.time, owned.learned.pass
 			_, out.Controller = s.originOf(o.dir, owned.learned.origin)
 			out.USN = owned.learned.usn

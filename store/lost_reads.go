@@ -214,7 +214,7 @@ func (s *Store) noteDoubts() {
 	s.inDoubt.Store(found)
 }
 
-// setDoubt adds to a unit that the doubt about a directory changes or, with nil, ends.
+// setDoubt records in the unit that the doubt about a directory changes or, with nil, ends.
 func (s *Store) setDoubt(u *unit, name string, next *doubt) {
 	s.state.Lock()
 	defer s.state.Unlock()
@@ -239,7 +239,7 @@ func (s *Store) setDoubt(u *unit, name string, next *doubt) {
 	})
 }
 
-// settleDoubt adds to a unit that the doubt about the directory ends, if the pass proves it.
+// settleDoubt records in the unit that the doubt about the directory ends, if the pass proves that.
 func (p *Pass) settleDoubt(u *unit) {
 	name := p.info.Directory
 	p.s.state.Lock()

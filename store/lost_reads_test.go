@@ -53,7 +53,8 @@ func TestDoubtEndsWithProof(t *testing.T) {
 	const soon, later = time.Minute, 2 * time.Hour
 	lostAtDC1 := func(s *Store) { readBy(t, s, Incremental, start.Add(time.Minute), "dc1", 20, bob) }
 	unfinished := func(s *Store) {
-		p, err := s.Begin("corp", Incremental, Origin{Controller: "dc2", Database: "dc2", Started: start.Add(time.Minute)})
+		p, err := s.Begin("corp", Incremental, Origin{Controller: "dc2", Database: "dc2",
+			Started: start.Add(time.Minute)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +182,8 @@ func TestMarkSurvivesEncoding(t *testing.T) {
 	}
 	c.commit = 8
 	for n := range b {
-		got, err := decodeCommitted(append(c.encode()[:min(n, commitFileSize):commitFileSize], b[min(n, commitFileSize):n]...))
+		got, err := decodeCommitted(append(c.encode()[:min(n, commitFileSize):commitFileSize],
+			b[min(n, commitFileSize):n]...))
 		if cut := n > 0 && n < commitFileSize; cut != (err != nil) || got.reads != nil || got.commit == 7 {
 			t.Errorf("%d bytes: %+v, %v", n, got, err)
 		}

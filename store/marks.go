@@ -79,7 +79,7 @@ func (p *Pass) heldAfter(number uint64) (found bool, err error) {
 	if number == math.MaxUint64 {
 		return false, nil
 	}
-	held := func(a ownedRecord) bool { return a.gone.pass > number && p.dir.record.holds(a) }
+	held := func(a ownedRecord) bool { return a.mark.pass > number && p.dir.record.holds(a) }
 	err = p.s.newest().marked(p.dir.record.id, markDue, number+1, math.MaxUint64, func(guid GUID) error {
 		stored, err := p.s.object(p.dir.record.id, guid)
 		if found = slices.ContainsFunc(stored.addresses, held); err == nil && found {
@@ -131,7 +131,7 @@ func (r *objectRecord) markKeys(dir dirID, guid GUID) map[string]bool {
 	var keys map[string]bool
 	for i := range r.addresses {
 		a := &r.addresses[i]
-		if a.gone.isZero() {
+		if a.mark.isZero() {
 			continue
 		}
 		if keys == nil {
@@ -142,7 +142,7 @@ func (r *objectRecord) markKeys(dir dirID, guid GUID) map[string]bool {
 			state = markWaiting
 			keys[string(waitingKey(dir, a.notBefore, guid))] = true
 		}
-		keys[string(markedKey(dir, state, a.gone.pass, guid))] = true
+		keys[string(markedKey(dir, state, a.mark.pass, guid))] = true
 	}
 	return keys
 }
@@ -245,9 +245,9 @@ func (p *Pass) latest() time.Time {
 func (d *directory) noteMarks(r *objectRecord) {
 	for i := range r.addresses {
 		switch a := &r.addresses[i]; {
-		case a.gone.isZero():
+		case a.mark.isZero():
 		case a.due():
-			d.firstDue = min(d.firstDue, a.gone.pass)
+			d.firstDue = min(d.firstDue, a.mark.pass)
 		case a.notBefore.Before(d.firstWaiting):
 			d.firstWaiting = a.notBefore
 		}
@@ -279,7 +279,7 @@ func (p *Pass) waiting(latest time.Time, visit func(GUID) error) error {
 
 // makeDue makes the marks due whose time has come. It does not change the record in place.
 func makeDue(r objectRecord, now time.Time) objectRecord {
-	ripe := func(a ownedRecord) bool { return !a.gone.isZero() && !a.notBefore.IsZero() && !a.notBefore.After(now) }
+	ripe := func(a ownedRecord) bool { return !a.mark.isZero() && !a.notBefore.IsZero() && !a.notBefore.After(now) }
 	if !slices.ContainsFunc(r.addresses, ripe) {
 		return r
 	}
@@ -332,7 +332,7 @@ func (p *Pass) clearOtherRules(t *tx, guid GUID) error {
 	next := stored
 	next.addresses = slices.Clone(stored.addresses)
 	for i, a := range next.addresses {
-		if !a.gone.isZero() && a.rules != p.judge.rules {
+		if !a.mark.isZero() && a.rules != p.judge.rules {
 			next.addresses[i] = a.unmarked()
 		}
 	}

@@ -66,7 +66,8 @@ func wantConverted(t *testing.T, s *Store) {
 	if err := errors.Join(s.Recount(), digestsAgree(s)); err != nil {
 		t.Error(err)
 	}
-	for dir, want := range map[string]string{"corp": "9b6c82564404f834c3418f044731a1f1 6 8", "lab": "8bf8912d435ad976dd03a11dc9d40a8f 1 2"} {
+	for dir, want := range map[string]string{"corp": "9b6c82564404f834c3418f044731a1f1 6 8",
+		"lab": "8bf8912d435ad976dd03a11dc9d40a8f 1 2"} {
 		t.Run(dir, func(t *testing.T) {
 			d := mustDigest(t, s, dir)
 			if got := fmt.Sprintf("%x %d %d", d.Sum, d.Objects, d.Addresses); got != want {

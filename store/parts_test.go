@@ -49,7 +49,8 @@ func TestObjectInParts(t *testing.T) {
 		}
 	}})
 	watch = true
-	step := func(name string, kind Kind, at time.Time, controller string, lag time.Duration, objects ...Object) PassInfo {
+	step := func(name string, kind Kind, at time.Time, controller string, lag time.Duration,
+		objects ...Object) PassInfo {
 		t.Helper()
 		p, err := s.Begin("corp", kind, Origin{Controller: controller, Database: controller, Started: at, Lag: lag})
 		if err != nil {

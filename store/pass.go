@@ -90,7 +90,7 @@ type Changes struct {
 }
 
 // Begin opens a pass. It gives a new directory its id, completes a pass that was decided and
-// could not be completed, begins all waits anew if the clock was set, and clears the marks that an
+// could not be completed, restarts all waits if the clock was set, and clears the marks that an
 // aborted pass left.
 func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	if err := s.rebuildIfDamaged(); err != nil {

@@ -10,7 +10,7 @@ import (
 var errReplaced = errors.New("the store was set aside as damaged and is being rebuilt")
 
 // settleTime is how long a miss is an error after a store was set aside. A decision that began
-// before that has taken the directories for fresh, and none takes so long.
+// before that treated the directories as fresh. No decision takes so long.
 const settleTime = time.Minute
 
 // setAside moves the files of a store that is not open.
@@ -39,7 +39,7 @@ func (s *Store) rebuildIfDamaged() error {
 	if !s.damaged.Load() || !s.config.Rebuild {
 		return nil
 	}
-	// After a failed commit Badger may be unable to read what is sound on the disk, also if it did not close then.
+	// After a failed commit Badger may be unable to read what is sound on the disk, even if it did not close then.
 	if s.reopenDue.Load() && (s.gate.Load() == nil || s.unsettled.Load()) {
 		if err := s.prepareWrite(); !errors.Is(err, ErrDamaged) {
 			return err

@@ -136,8 +136,8 @@ func TestEveryFileDamagedAtStart(t *testing.T) {
 					damage(t, filepath.Join(dir, file))
 					s := open(t, serving(dir))
 					h := s.Health()
-					t.Logf("%v, set aside: %t, doubt: %q, owned: %d", h.State, h.SetAside != "", s.Directory("corp").Doubt,
-						s.Directory("corp").Owned)
+					t.Logf("%v, set aside: %t, doubt: %q, owned: %d", h.State, h.SetAside != "",
+						s.Directory("corp").Doubt, s.Directory("corp").Owned)
 					wantNoFalseMiss(t, s, known)
 					rebuild(t, s, n)
 					if err := s.Verify(); err != nil {
@@ -338,7 +338,8 @@ func TestInterruptedSetAside(t *testing.T) {
 	if err := os.Mkdir(moved+asideUnfinished, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(filepath.Join(c.Dir, "MANIFEST"), filepath.Join(moved+asideUnfinished, "MANIFEST")); err != nil {
+	if err := os.Rename(filepath.Join(c.Dir, "MANIFEST"),
+		filepath.Join(moved+asideUnfinished, "MANIFEST")); err != nil {
 		t.Fatal(err)
 	}
 	s := open(t, c)

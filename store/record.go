@@ -27,7 +27,7 @@ type ownedRecord struct {
 	internalOnly        bool
 	learned             stamp
 	lastSource          stamp     // when it came back after a pass had missed it, or was opened again; zero means never
-	gone                stamp     // the mark: of the pass that missed it, or found it internal-only; zero means no mark
+	mark                stamp     // the mark: of the pass that missed it, or found it internal-only; zero means no mark
 	notBefore           time.Time // of a mark: the earliest release; zero means at any time
 	rules               rulesID   // of a mark: the rules it was made under
 	seen                time.Time // of a mark: no database showed the address later; zero means unknown
@@ -37,7 +37,7 @@ type ownedRecord struct {
 
 // due reports whether the address has a mark that does not wait. A waiting mark becomes due when
 // a pass begins at its time or later, which clears notBefore.
-func (r *ownedRecord) due() bool { return !r.gone.isZero() && r.notBefore.IsZero() }
+func (r *ownedRecord) due() bool { return !r.mark.isZero() && r.notBefore.IsZero() }
 
 // flags returns the flags of the object's ownership in the a/ record.
 func (r *ownedRecord) flags() ownerFlags {
@@ -60,14 +60,14 @@ func (s stamp) isZero() bool { return s.pass == 0 }
 // internal-only (internalOnly), the address must also stay open to outside senders.
 func (r *ownedRecord) stays(internalOnly bool) bool {
 	if internalOnly {
-		return r.gone.isZero() || r.becomesInternalOnly
+		return r.mark.isZero() || r.becomesInternalOnly
 	}
-	return r.gone.isZero() && !r.internalOnly
+	return r.mark.isZero() && !r.internalOnly
 }
 
 // unmarked returns the address without its mark.
 func (r ownedRecord) unmarked() ownedRecord {
-	r.gone, r.notBefore, r.rules, r.seen = stamp{}, time.Time{}, 0, time.Time{}
+	r.mark, r.notBefore, r.rules, r.seen = stamp{}, time.Time{}, 0, time.Time{}
 	r.becomesInternalOnly, r.undeleted = false, false
 	return r
 }
@@ -108,7 +108,7 @@ func (e *encoder) owned(addresses []ownedRecord) {
 		e.string(a.attribute)
 		e.addressFlags(&a)
 		e.stamp(a.learned)
-		e.stamp(a.gone)
+		e.stamp(a.mark)
 		e.time(a.notBefore)
 	}
 	for i, a := range addresses { // few have ever come back
@@ -146,8 +146,8 @@ func (d *decoder) owned() []ownedRecord {
 	for i := range addresses {
 		a := ownedRecord{address: d.string(), attribute: d.string()}
 		d.addressFlags(&a)
-		a.learned, a.gone, a.notBefore = d.stamp(), d.stamp(), d.time()
-		if a.becomesInternalOnly && a.internalOnly || a.gone.isZero() && (a.becomesInternalOnly || a.undeleted) {
+		a.learned, a.mark, a.notBefore = d.stamp(), d.stamp(), d.time()
+		if a.becomesInternalOnly && a.internalOnly || a.mark.isZero() && (a.becomesInternalOnly || a.undeleted) {
 			d.fail()
 		}
 		addresses[i] = a
@@ -217,7 +217,7 @@ func (r *objectRecord) equal(o *objectRecord) bool {
 
 // marked reports whether any address of the object has a mark.
 func (r *objectRecord) marked() bool {
-	return slices.ContainsFunc(r.addresses, func(a ownedRecord) bool { return !a.gone.isZero() })
+	return slices.ContainsFunc(r.addresses, func(a ownedRecord) bool { return !a.mark.isZero() })
 }
 
 // addressRecord is the value of an a/ key: owners, or the tombstone of the last one.

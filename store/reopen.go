@@ -28,11 +28,11 @@ var errReopening = errors.New("it is opened again")
 // errOlderFormat is the reason why a store that cannot be written is not opened at all.
 var errOlderFormat = errors.New("its format is older, so it has to be converted first")
 
-// readersPatience is how long reopening waits for commands that read the store. Meanwhile nothing
+// readersTimeout is how long reopening waits for commands that read the store. Meanwhile nothing
 // else is answered.
-const readersPatience = 2 * time.Second
+const readersTimeout = 2 * time.Second
 
-// closeTimeout limits how long reopening waits for Badger to close. Badger retries for ever what
+// closeTimeout limits how long reopening waits for Badger to close. Badger retries forever what
 // it cannot write.
 const closeTimeout = 20 * time.Second
 
@@ -206,7 +206,7 @@ func (s *Store) reopen(between func() error) error {
 	}
 	before := s.gate.Load()
 	s.shut(fmt.Errorf("store %s: %w", s.config.Dir, errReopening))
-	for late := time.Now().Add(s.config.readersPatience); s.readers.Load() > 0; time.Sleep(time.Millisecond) {
+	for late := time.Now().Add(s.config.readersTimeout); s.readers.Load() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(late) { // for example an export whose client does not read
 			s.gate.Store(before)
 			return fmt.Errorf("store %s: %w when a command that reads it has ended", s.config.Dir, errReopening)

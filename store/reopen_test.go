@@ -141,7 +141,7 @@ func TestLostMemoryTableIsNoDamage(t *testing.T) {
 // their answers.
 func TestReopeningWaitsForNoReader(t *testing.T) {
 	c := serving(t.TempDir())
-	c.readersPatience = time.Millisecond
+	c.readersTimeout = time.Millisecond
 	fails := false
 	c.commit = func(txn *badger.Txn, ts uint64) error {
 		if fails {

@@ -155,7 +155,7 @@ func (p *Pass) repairObject(t *tx, guid GUID, lost []ownedRecord) error {
 
 // repairMark marks an address that lookups and records disagree about. Its object may live.
 func (p *Pass) repairMark(a ownedRecord, outsideOnly bool) ownedRecord {
-	a.gone, a.rules = p.stamp(0), p.judge.rules
+	a.mark, a.rules = p.stamp(0), p.judge.rules
 	a.becomesInternalOnly, a.undeleted = outsideOnly, true
 	if p.lag > 0 { // it may have been learned from another database just now
 		a.notBefore = p.now().Add(p.lag)
@@ -183,7 +183,7 @@ func (p *Pass) keepOpen(t *tx, guid GUID, next *objectRecord, mark func(ownedRec
 		}
 		p.kept++
 		a.internalOnly = false
-		if a.gone.isZero() && mark != nil {
+		if a.mark.isZero() && mark != nil {
 			*a = mark(*a)
 			marked++
 		}
@@ -202,7 +202,7 @@ func (p *Pass) closingMark(o Object) func(ownedRecord) ownedRecord {
 // logKeptOpen logs how many addresses keepOpen found.
 func (p *Pass) logKeptOpen() {
 	if p.kept > 0 {
-		p.s.config.Log.Warn("lookups have addresses open that object records have internal-only; judging them as removals",
-			"directory", p.info.Directory, "pass", p.info.Number, "addresses", p.kept)
+		p.s.config.Log.Warn("lookups have addresses open that object records have internal-only; judging them as "+
+			"removals", "directory", p.info.Directory, "pass", p.info.Number, "addresses", p.kept)
 	}
 }

@@ -183,7 +183,8 @@ func TestDueMarkTakesNothingAway(t *testing.T) {
 	pass(t, s, "corp", Full, start, "", object(t, 1, "!a@x.test", "b@x.test"))
 	incremental := func(database string, at time.Time, hold string, objects ...Object) PassInfo {
 		t.Helper()
-		p, err := s.Begin("corp", Incremental, Origin{Controller: "dc", Database: database, Started: at, Lag: time.Hour})
+		p, err := s.Begin("corp", Incremental, Origin{Controller: "dc", Database: database, Started: at,
+			Lag: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}

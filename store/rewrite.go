@@ -215,10 +215,10 @@ func (p *Pass) changeOwner(t *tx, u *unit, guid GUID, dn string, c *ownerChange)
 		learned := c.after.learned
 		row.time, row.added, row.origin, row.usn = learned.time, true, learned.origin, learned.usn
 	case !stays:
-		row.time, row.origin, row.usn = p.info.Ended, c.before.gone.origin, c.before.gone.usn
+		row.time, row.origin, row.usn = p.info.Ended, c.before.mark.origin, c.before.mark.usn
 		row.learned, row.internalOnly = c.before.learned.time, c.before.internalOnly
 	case there && !was.internalOnly && is.internalOnly:
-		row.time, row.origin, row.usn = p.info.Ended, c.before.gone.origin, c.before.gone.usn
+		row.time, row.origin, row.usn = p.info.Ended, c.before.mark.origin, c.before.mark.usn
 		row.learned, row.outsideOnly = c.before.learned.time, true
 	case there && was.internalOnly && !is.internalOnly:
 		source := c.after.lastSource

@@ -48,12 +48,12 @@
 // # Damage
 //
 // Badger treats what it cannot read as absent. The census, in census.go, holds in memory which
-// commit last wrote each address and object, with about 15 bytes for each. It distinguishes a
-// hidden record from one that does not exist. A read of a hidden record is an error, for
-// lookups and for writers, and ends all writing. Opening a store verifies all its files and
-// reads their keys once for the census. The census also answers for addresses that have no
-// record, and for open ones: see absence.go. What was lost without a trace in the files shows in
-// m/commit and in the file COMMITTED: see commit_file.go. A damaged store is set aside: see reopen.go, aside.go.
+// commit last wrote each address and object. It distinguishes a hidden record from one that
+// does not exist. A read of a hidden record is an error, for lookups and for writers, and ends
+// all writing. Opening a store verifies all its files and reads their keys once for the census.
+// The census also answers for addresses that have no record, and for open ones: see absence.go.
+// What was lost without a trace in the files shows in m/commit and in the file COMMITTED: see
+// commit_file.go. A damaged store is set aside: see reopen.go, aside.go.
 //
 // # Reading order
 //
@@ -102,9 +102,9 @@ type Config struct {
 	// Dir is the directory of the store. Open creates a missing one with mode 0700.
 	Dir string
 	// MinFree is how many bytes must stay free on the file system, which also needs inodes for some
-	// files: see minFreeFiles. Below it, nothing is written
-	// and, without KeepAnswering, nothing opened: Badger writes through sparse memory maps, and a full disk would end the
-	// process without an error. Zero means no limit.
+	// files: see minFreeFiles. Below it, nothing is written and, without KeepAnswering, nothing
+	// opened: Badger writes through sparse memory maps, and a full disk would end the process
+	// without an error. Zero means no limit.
 	MinFree uint64
 	// Key encrypts the store on disk with AES: 16, 24 or 32 bytes. Empty means no encryption.
 	// With another key than that of the store, Open returns ErrWrongKey.
@@ -121,7 +121,7 @@ type Config struct {
 	// Rebuild sets a damaged store aside and begins a new one: at opening, and when the next pass
 	// begins after damage was found. Without it, a damaged store stays where it is.
 	Rebuild bool
-	// KeepAnswering makes Open return a store also if it cannot be written for lack of space or
+	// KeepAnswering makes Open return a store even if it cannot be written for lack of space or
 	// on a read-only file system, or if it was rebuilt too often. It then answers what can be
 	// read, or an error, until that has ended. See Health.
 	KeepAnswering bool
@@ -136,12 +136,12 @@ type Config struct {
 	// Now is the clock that stored times are compared with. Nil means time.Now.
 	Now func() time.Time
 
-	readersPatience time.Duration // tests shorten it
-	settle          time.Duration // tests; zero means settleTime
-	blockCache      int64         // tests; zero means blockCacheSize
-	memTable        int64         // tests; zero means memTableSize
-	inline          int           // tests; zero means maxInline
-	afterCommit     func(n int)   // tests: called after the n-th commit of this process
+	readersTimeout time.Duration // tests shorten it
+	settle         time.Duration // tests; zero means settleTime
+	blockCache     int64         // tests; zero means blockCacheSize
+	memTable       int64         // tests; zero means memTableSize
+	inline         int           // tests; zero means maxInline
+	afterCommit    func(n int)   // tests: called after the n-th commit of this process
 
 	touch      func(dir string) error // tests; nil means touch
 	createFile func(dir string) error // tests; nil means createFile
@@ -262,8 +262,8 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if config.Progress == nil {
 		config.Progress = func() {}
 	}
-	if config.readersPatience == 0 {
-		config.readersPatience = readersPatience
+	if config.readersTimeout == 0 {
+		config.readersTimeout = readersTimeout
 	}
 	if config.settle == 0 {
 		config.settle = settleTime
@@ -372,7 +372,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	if err := cmp.Or(s.checkWritable(), s.checkCreate()); err != nil && !s.readOnly {
-		// Badger would try for ever to write what it has in memory. Its logs have that too.
+		// Badger would try forever to write what it has in memory. Its logs have that too.
 		return fmt.Errorf("not closed, and the next start recovers it: %w", err)
 	}
 	if err := s.db.Close(); err != nil {

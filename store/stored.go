@@ -45,7 +45,7 @@ func (s *Store) Stored(name string, guid GUID, extra ...address.Address) (Stored
 		if err != nil {
 			return Stored{}, err
 		}
-		o.Gone, o.BecomesInternalOnly = !a.gone.isZero() && !a.becomesInternalOnly, a.becomesInternalOnly
+		o.Gone, o.BecomesInternalOnly = !a.mark.isZero() && !a.becomesInternalOnly, a.becomesInternalOnly
 		o.NotBefore = a.notBefore
 		out.Addresses = append(out.Addresses, o)
 	}

@@ -8,9 +8,9 @@ import (
 // Saw reports whether a full pass has applied an object.
 func (p *Pass) Saw(guid GUID) bool { return p.seen[guid] }
 
-// Unseen returns the stored objects that a full pass has not applied and could see. Sweep takes
-// them for gone. A controller may skip an object that exists, so the caller reads them by their
-// GUIDs before.
+// Unseen returns the stored objects that a full pass has not applied and could see. Sweep treats
+// them as gone. A controller may skip an object that exists, so the caller reads them by their
+// GUIDs first.
 func (p *Pass) Unseen() ([]GUID, error) {
 	if p.unseen == nil {
 		if err := p.scanUnseen(); err != nil {

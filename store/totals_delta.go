@@ -102,7 +102,7 @@ func (c *totalsDelta) object(dir dirID, guid GUID, before, after *objectRecord) 
 // due counts the due marks of a record by domain.
 func (c *totalsDelta) due(dir dirID, r *objectRecord, n int64) {
 	for i := range r.addresses {
-		if a := &r.addresses[i]; !a.gone.isZero() && a.due() {
+		if a := &r.addresses[i]; !a.mark.isZero() && a.due() {
 			addTo(&c.dir(dir).due, domainOf(a.address), n)
 		}
 	}
@@ -113,7 +113,7 @@ func (r *objectRecord) counts() dirCounts {
 	c := dirCounts{owned: int64(len(r.addresses))}
 	for i := range r.addresses {
 		switch a := &r.addresses[i]; {
-		case a.gone.isZero():
+		case a.mark.isZero():
 		case a.due():
 			c.due++
 		default:

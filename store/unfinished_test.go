@@ -50,7 +50,8 @@ func TestSightingsOverARestart(t *testing.T) {
 						at := start
 						begin := func(s *Store, dc string, kind Kind) *Pass {
 							t.Helper()
-							p, err := s.Begin("corp", kind, Origin{Controller: dc, Database: "db of " + dc, Started: at, Lag: lag})
+							p, err := s.Begin("corp", kind, Origin{Controller: dc, Database: "db of " + dc, Started: at,
+								Lag: lag})
 							if err != nil {
 								t.Fatal(err)
 							}

@@ -93,7 +93,7 @@ func TestFileSystemFails(t *testing.T) {
 	}
 }
 
-// TestCloseOnFailedFileSystem: Badger would try for ever to write what it has in memory. The next
+// TestCloseOnFailedFileSystem: Badger would try forever to write what it has in memory. The next
 // process has it from the logs.
 func TestCloseOnFailedFileSystem(t *testing.T) {
 	d := &failingDisk{failure: syscall.EROFS}

@@ -22,8 +22,8 @@ const maxQueries = 16
 // Queries arrive on the connection that the hub publishes over. After a flood, the hub unsubscribes for
 // floodPause, and the engine drops the queries.
 const (
-	floodCost   = 5000             // limit within floodWithin; a query costs 1, plus 1 for each KiB
-	floodWithin = time.Second      //
+	floodCost   = 5000 // limit within floodWithin; a query costs 1, plus 1 for each KiB
+	floodWithin = time.Second
 	floodPause  = 10 * time.Second // pause during which no edge gets an answer
 	maxWaiting  = 1000             // queries buffered in this process
 )

@@ -426,7 +426,8 @@ func TestHubStopsWithinAPass(t *testing.T) {
 		if full != (r.Err != nil) {
 			t.Errorf("full %t: error %v; only a full pass reads what has no end", full, r.Err)
 		}
-		if got := w.edge.digest(); got != before || w.edge.has("half@corp.example") || !w.edge.has("gone@corp.example") {
+		if got := w.edge.digest(); got != before || w.edge.has("half@corp.example") ||
+			!w.edge.has("gone@corp.example") {
 			t.Errorf("full %t: the edge has %+v, want %+v", full, got, before)
 		}
 	}

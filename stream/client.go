@@ -138,7 +138,7 @@ func (c *Client) options(a *attempt) ([]nats.Option, error) {
 // js returns the connection and its JetStream context. The connection may be down. Like made, js waits for the
 // first attempt to connect.
 func (c *Client) js(ctx context.Context) (*nats.Conn, jetstream.JetStream, error) {
-	a, err := c.made(ctx)
+	a, err := c.connection(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -146,7 +146,7 @@ func (c *Client) js(ctx context.Context) (*nats.Conn, jetstream.JetStream, error
 	return a.nc, js, err
 }
 
-// js returns the JetStream context of an attempt. The attempt must have been made.
+// js returns the JetStream context of an attempt. The attempt must have succeeded.
 func (a *attempt) js() (jetstream.JetStream, error) {
 	js, err := jetstream.New(a.nc, jetstream.WithPublishAsyncMaxPending(2*maxPending)) // more than send uses
 	if err != nil {
@@ -155,9 +155,9 @@ func (a *attempt) js() (jetstream.JetStream, error) {
 	return js, nil
 }
 
-// made returns the connection, which may be down. It waits for the first attempt to connect, or until ctx ends.
-// If the credentials or the authorities changed while the connection was down, made starts a new connection.
-func (c *Client) made(ctx context.Context) (*attempt, error) {
+// connection returns the connection, which may be down. It waits for the first attempt to connect, or until ctx
+// ends. If the credentials or the authorities changed while the connection was down, it starts a new connection.
+func (c *Client) connection(ctx context.Context) (*attempt, error) {
 	a, err := c.attempt()
 	if err != nil {
 		return nil, err
@@ -197,7 +197,7 @@ func (c *Client) attempt() (*attempt, error) {
 	}
 	old := c.current
 	c.current = next
-	go c.make(next, old)
+	go c.dial(next, old)
 	return next, nil
 }
 
@@ -241,8 +241,8 @@ func (a *attempt) same(o *attempt) bool {
 	return bytes.Equal(a.secret, o.secret) && (a.tls == nil || a.tls.RootCAs.Equal(o.tls.RootCAs))
 }
 
-// make connects, and then closes the previous connection.
-func (c *Client) make(a, old *attempt) {
+// dial connects, and then closes the previous connection.
+func (c *Client) dial(a, old *attempt) {
 	defer close(a.made)
 	options, err := c.options(a)
 	if err == nil {

@@ -27,14 +27,15 @@ func advise(err error) error {
 	switch {
 	case errors.Is(err, nats.ErrNoServers):
 		return fmt.Errorf("no engine accepts connections at the urls; check the daemon there and the firewall: %w", err)
-	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired),
+		errors.Is(err, nats.ErrAuthRevoked):
 		return fmt.Errorf("the engine rejected the credentials; enrol this host again with `rcpt-milter edge add` "+
 			"and `edge join`: %w", err)
 	case isExpired(err):
 		return fmt.Errorf("%w; renew it at the engine, or get a new enrolment file: %w", errExpired, err)
 	case errors.As(err, new(x509.UnknownAuthorityError)):
-		return fmt.Errorf("no authority in tls.ca_file has issued the certificate of the engine; if the engine has another "+
-			"authority now, replace the file, or enrol this host again: %w", err)
+		return fmt.Errorf("no authority in tls.ca_file has issued the certificate of the engine; if the engine has "+
+			"another authority now, replace the file, or enrol this host again: %w", err)
 	case errors.Is(err, nats.ErrPermissionViolation):
 		return fmt.Errorf("the engine denied an operation; check the role and the directories of this host: %w", err)
 	}

@@ -63,7 +63,8 @@ func TestBackupOfFormerGeneration(t *testing.T) {
 		t.Helper()
 		w.keeps()
 		if s := w.edge.mirror.Status(); !w.edge.has("later@corp.example") || s.InvocationID != second {
-			t.Fatalf("the edge follows %v, and knows the last address: %t", s.InvocationID, w.edge.has("later@corp.example"))
+			t.Fatalf("the edge follows %v, and knows the last address: %t", s.InvocationID,
+				w.edge.has("later@corp.example"))
 		}
 	}
 	keeps()

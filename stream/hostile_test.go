@@ -61,7 +61,8 @@ func (h *hostile) do(way, to string) {
 	case "push":
 		consumer(map[string]any{"deliver_subject": to, "deliver_policy": "all", "ack_policy": "none"})
 	case "push headers":
-		consumer(map[string]any{"deliver_subject": to, "deliver_policy": "all", "ack_policy": "none", "headers_only": true})
+		consumer(map[string]any{"deliver_subject": to, "deliver_policy": "all", "ack_policy": "none",
+			"headers_only": true})
 	case "empty answer":
 		pull := "empty"
 		consumer(map[string]any{"name": pull, "deliver_policy": "new", "ack_policy": "none"})
@@ -343,8 +344,8 @@ func TestLeaseIsHeldAgainstOthersValues(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			p := NewPublisher(PublisherConfig{Client: e.client("hub"), Store: s, Directory: "corp", LeaseTTL: 200 * time.Millisecond,
-				State: func() SourceState { return SourceState{} }, Log: quiet()})
+			p := NewPublisher(PublisherConfig{Client: e.client("hub"), Store: s, Directory: "corp",
+				LeaseTTL: 200 * time.Millisecond, State: func() SourceState { return SourceState{} }, Log: quiet()})
 			if err := p.prepare(t.Context(), js); err != nil {
 				t.Fatal(err)
 			}

@@ -54,9 +54,9 @@ func holderOf(dir string, value []byte) (h holder, ok bool) {
 func (p *Publisher) acquire(ctx context.Context, js jetstream.JetStream) (*lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	asking, asked := context.WithTimeout(ctx, answerTimeout)
-	kv, err := js.KeyValue(asking, leaseBucket)
-	asked()
+	answerCtx, cancelAnswer := context.WithTimeout(ctx, answerTimeout)
+	kv, err := js.KeyValue(answerCtx, leaseBucket)
+	cancelAnswer()
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		return nil, &kindError{directory.ErrRefused, errNotCreated.Error(), err}
 	}

@@ -11,7 +11,8 @@ import (
 // TestLeasePanics checks that a panic in the goroutine of the lease ends the term, but not the daemon.
 func TestLeasePanics(t *testing.T) {
 	p := NewPublisher(PublisherConfig{Directory: "corp", Log: quiet()})
-	if err := p.keep(t.Context(), &lease{ttl: 4 * time.Millisecond}); !errors.Is(err, safely.ErrPanic) { // panics without a bucket
+	if err := p.keep(t.Context(), &lease{ttl: 4 * time.Millisecond}); !errors.Is(err, safely.ErrPanic) {
+		// panics without a bucket
 		t.Errorf("error %v", err)
 	}
 }

@@ -27,7 +27,8 @@ func objectOfSize(t *testing.T, guid store.GUID, size int) store.FeedObject {
 			if i == addresses-1 {
 				length = last
 			}
-			o.Addresses = append(o.Addresses, store.FeedAddress{Attribute: "mail", Address: randomAddress(t, rnd, length)})
+			o.Addresses = append(o.Addresses,
+				store.FeedAddress{Attribute: "mail", Address: randomAddress(t, rnd, length)})
 		}
 		data, err := encodeObject("corp", o, false, 1<<30)
 		if err != nil {
@@ -128,7 +129,8 @@ func TestObjectsAroundTheLimit(t *testing.T) {
 			}
 			eventually(t, "the edge counts it", func() bool { return edge.client.Hub("corp").TooLarge == want })
 			deferring := &trio{edge: edge}
-			eventually(t, "the edge defers unknown recipients, or does not", func() bool { return deferring.defers() == !fits })
+			eventually(t, "the edge defers unknown recipients, or does not",
+				func() bool { return deferring.defers() == !fits })
 			w.commit(ownerOf(t, store.GUID{3}, "later@corp.example"))
 			eventually(t, "a change arrives", func() bool { return edge.has("later@corp.example") })
 			if !edge.has("after@corp.example") {

@@ -43,7 +43,8 @@ func TestClusterWithoutLeader(t *testing.T) {
 		want time.Duration
 	}{
 		{"streams", func(js jetstream.JetStream) error { return p.prepare(t.Context(), js) }, answerTimeout},
-		{"lease", func(js jetstream.JetStream) error { _, err := p.acquire(t.Context(), js); return err }, answerTimeout},
+		{"lease", func(js jetstream.JetStream) error { _, err := p.acquire(t.Context(), js); return err },
+			answerTimeout},
 		{"newest state", func(js jetstream.JetStream) error {
 			_, err := (&term{p: p, js: js}).look(t.Context())
 			return err

@@ -50,9 +50,11 @@ func TestObjectMessages(t *testing.T) {
 		bad        string
 	}{
 		{"tombstone", `{"v":1}`, []string{}, ""},
-		{"addresses", `{"v":1,"addresses":{"mail":["a@x.example"],"proxyaddresses":["b@x.example"]},"internal":["b@x.example"]}`,
+		{"addresses",
+			`{"v":1,"addresses":{"mail":["a@x.example"],"proxyaddresses":["b@x.example"]},"internal":["b@x.example"]}`,
 			[]string{"mail a@x.example false", "proxyaddresses b@x.example true"}, ""},
-		{"unknown field", `{"v":1,"later":{"x":[1]},"addresses":{"mail":["a@x.example"]}}`, []string{"mail a@x.example false"}, ""},
+		{"unknown field", `{"v":1,"later":{"x":[1]},"addresses":{"mail":["a@x.example"]}}`,
+			[]string{"mail a@x.example false"}, ""},
 		{"many addresses", many(10_000), nil, ""},
 		{"too many addresses", compressed(t, many(maxAddresses+1)), nil, "more than"},
 		{"empty", ``, nil, "unexpected end"},
@@ -125,7 +127,8 @@ func TestLostAddressTravels(t *testing.T) {
 
 func TestStateMessages(t *testing.T) {
 	good := state{Generation: directory.GUID{1}, Mark: "m", Term: "t", Hub: "hub1", Version: "1.2", Controller: "dc1",
-		Age: 1500 * time.Millisecond, Pass: 7, Sequence: 9, Digest: store.Digest{Sum: [16]byte{2}, Objects: 3, Addresses: 4}}
+		Age: 1500 * time.Millisecond, Pass: 7, Sequence: 9, Digest: store.Digest{Sum: [16]byte{2}, Objects: 3,
+			Addresses: 4}}
 	tests := []struct {
 		name string
 		from func(*state)
@@ -135,15 +138,23 @@ func TestStateMessages(t *testing.T) {
 		{name: "state"},
 		{name: "unknown age", from: func(s *state) { s.Age, s.AgeUnknown = 0, true }},
 		{name: "unknown field", data: func(s string) string { return strings.Replace(s, "{", `{"later":1,`, 1) }},
-		{name: "no mark", data: func(s string) string { return strings.Replace(s, `"mark":"m"`, `"mark":""`, 1) }, bad: true},
-		{name: "later version", data: func(s string) string { return strings.Replace(s, `"v":1`, `"v":2`, 1) }, bad: true},
-		{name: "negative age", data: func(s string) string { return strings.Replace(s, `"age_s":1.5`, `"age_s":-1`, 1) }, bad: true},
-		{name: "endless age", data: func(s string) string { return strings.Replace(s, `"age_s":1.5`, `"age_s":1e300`, 1) }, bad: true},
+		{name: "no mark", data: func(s string) string { return strings.Replace(s, `"mark":"m"`, `"mark":""`, 1) },
+			bad: true},
+		{name: "later version", data: func(s string) string { return strings.Replace(s, `"v":1`, `"v":2`, 1) },
+			bad: true},
+		{name: "negative age",
+			data: func(s string) string { return strings.Replace(s, `"age_s":1.5`, `"age_s":-1`, 1) }, bad: true},
+		{name: "endless age",
+			data: func(s string) string { return strings.Replace(s, `"age_s":1.5`, `"age_s":1e300`, 1) }, bad: true},
 		{name: "no generation", from: func(s *state) { s.Generation = directory.GUID{} }, bad: true},
-		{name: "short digest", data: func(s string) string { return strings.Replace(s, `"digest":"02`, `"digest":"`, 1) }, bad: true},
-		{name: "a copy", data: func(s string) string { return strings.Replace(s, `"sequence":9`, `"sequence":8`, 1) }, bad: true},
-		{name: "no sequence", data: func(s string) string { return strings.Replace(s, `"sequence":9,`, ``, 1) }, bad: true},
-		{name: "another directory", data: func(s string) string { return strings.Replace(s, "rcpt.corp.", "rcpt.lab.", 1) }, bad: true},
+		{name: "short digest",
+			data: func(s string) string { return strings.Replace(s, `"digest":"02`, `"digest":"`, 1) }, bad: true},
+		{name: "a copy", data: func(s string) string { return strings.Replace(s, `"sequence":9`, `"sequence":8`, 1) },
+			bad: true},
+		{name: "no sequence", data: func(s string) string { return strings.Replace(s, `"sequence":9,`, ``, 1) },
+			bad: true},
+		{name: "another directory",
+			data: func(s string) string { return strings.Replace(s, "rcpt.corp.", "rcpt.lab.", 1) }, bad: true},
 		{name: "an object", data: func(s string) string { return strings.Replace(s, ".state", ".o.01", 1) }, bad: true},
 		{name: "long text", from: func(s *state) { s.Hub = strings.Repeat("x", maxText+1) }, bad: true},
 	}
@@ -203,7 +214,8 @@ func TestAgeOfAState(t *testing.T) {
 func FuzzDecodeObject(f *testing.F) {
 	guid := store.GUID{7}
 	for _, seed := range []string{`{"v":1}`, `{"v":1,"class":"user","dn":"CN=a","addresses":{"mail":["a@x.example"]},` +
-		`"internal":["a@x.example"]}`, `{"v":2}`, `{"v":1,"addresses":{"mail":["A@x.example","\"a b\"@x.example"]}}`, `{}{}`} {
+		`"internal":["a@x.example"]}`, `{"v":2}`, `{"v":1,"addresses":{"mail":["A@x.example","\"a b\"@x.example"]}}`,
+		`{}{}`} {
 		f.Add([]byte(bound(guid, seed)))
 	}
 	f.Add([]byte(compressed(f, bound(guid, `{"v":1,"addresses":{"mail":["a@x.example"]}}`))))
@@ -242,7 +254,8 @@ func compressed(t testing.TB, text string) string {
 func TestMessagesSayWhereTheyBelong(t *testing.T) {
 	guid, other := store.GUID{1}, store.GUID{2}
 	for name, o := range map[string]store.FeedObject{
-		"addresses": {GUID: guid, Addresses: []store.FeedAddress{{Address: parse(t, "a@x.example"), Attribute: "mail"}}},
+		"addresses": {GUID: guid,
+			Addresses: []store.FeedAddress{{Address: parse(t, "a@x.example"), Attribute: "mail"}}},
 		"tombstone": {GUID: guid},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -278,7 +291,8 @@ func TestLargeObjectsTravel(t *testing.T) {
 		t.Fatalf("%d addresses, error %v", len(back.Addresses), err)
 	}
 	o.Addresses = append(o.Addresses, store.FeedAddress{Address: parse(t, "one@more.example"), Attribute: "mail"})
-	if _, err := encodeObject("corp", o, false, maxPayload); err == nil || !strings.Contains(err.Error(), "the limit is 100000") {
+	if _, err := encodeObject("corp", o, false, maxPayload); err == nil ||
+		!strings.Contains(err.Error(), "the limit is 100000") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -202,7 +202,8 @@ func (r *reading) add(o directory.Object) error {
 
 // show converts an object into the form in which a controller returns it.
 func show(o store.FeedObject, meta *jetstream.MsgMetadata, unreadable error) directory.Object {
-	shown := directory.Object{GUID: directory.GUID(o.GUID), DN: o.DN, USN: meta.Sequence.Stream, Changed: meta.Timestamp}
+	shown := directory.Object{GUID: directory.GUID(o.GUID), DN: o.DN, USN: meta.Sequence.Stream,
+		Changed: meta.Timestamp}
 	if unreadable != nil {
 		shown.Unreadable = unreadable.Error()
 		return shown
@@ -261,6 +262,6 @@ func (r *reading) verify(want store.Digest) error {
 	if n := uint64(r.unreadable + r.tooLarge); n > 0 && got.Objects <= want.Objects && got.Objects+n >= want.Objects {
 		return nil
 	}
-	return unusable(fmt.Sprintf("the stream holds %d objects and %d addresses, which are not the %d and %d of the hub; "+
-		"the hub compares and repairs it", got.Objects, got.Addresses, want.Objects, want.Addresses), nil)
+	return unusable(fmt.Sprintf("the stream holds %d objects and %d addresses, which are not the %d and %d of the "+
+		"hub; the hub compares and repairs it", got.Objects, got.Addresses, want.Objects, want.Addresses), nil)
 }

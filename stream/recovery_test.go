@@ -214,7 +214,8 @@ func TestHubBehindYields(t *testing.T) {
 	w.hub.offset.Store(int64(20 * time.Minute))
 	eventually(t, "hub is late", func() bool { s, _ := w.hub.mirror.State(); return s == mirror.Late })
 	leads := func(n *node) bool { s := n.publisher.Status(); return s.Leading && s.LastError == nil }
-	eventually(t, "other hub publishes", func() bool { return leads(other) && w.edge.client.Hub("corp").Name == "other" })
+	eventually(t, "other hub publishes",
+		func() bool { return leads(other) && w.edge.client.Hub("corp").Name == "other" })
 	eventually(t, "edge is fresh", func() bool { s, _ := w.edge.mirror.State(); return s == mirror.Fresh })
 	if err := w.hub.publisher.Status().LastError; err != nil {
 		t.Errorf("yielding is an error: %v", err)

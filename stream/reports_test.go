@@ -123,6 +123,7 @@ func TestReportsOfAFormerHolder(t *testing.T) {
 	})
 	eventually(t, "the other hub is seen", func() bool {
 		s := former.Status()
-		return !s.Leading && s.Holder == "hub" && len(s.Edges) == 0 && s.EdgesAt.IsZero() && s.EdgesError == nil && s.Due == 0
+		return !s.Leading && s.Holder == "hub" && len(s.Edges) == 0 && s.EdgesAt.IsZero() && s.EdgesError == nil &&
+			s.Due == 0
 	})
 }

@@ -50,8 +50,8 @@ func (t *term) message(o store.FeedObject) (message, error) {
 	delete(t.tooLarge, o.GUID)
 	var err error
 	if m.data, err = encodeObject(t.p.config.Directory, o, t.p.config.Names, t.limit()); errors.Is(err, errTooLarge) {
-		t.p.config.Log.Error("object does not fit in a message; edges keep what they have of it and defer unknown recipients "+
-			"until it has fewer addresses", "error", err)
+		t.p.config.Log.Error("object does not fit in a message; edges keep what they have of it and defer unknown "+
+			"recipients until it has fewer addresses", "error", err)
 		if t.tooLarge == nil {
 			t.tooLarge = map[store.GUID]bool{}
 		}

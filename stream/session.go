@@ -94,7 +94,7 @@ type session struct {
 // session returns the current session, or an error if there is no connection. It waits for the first attempt to
 // connect, or until ctx ends.
 func (c *Client) session(ctx context.Context) (session, error) {
-	a, err := c.made(ctx)
+	a, err := c.connection(ctx)
 	if err != nil {
 		return session{}, err
 	}

@@ -37,7 +37,8 @@ func TestOlderStreamGetsLimits(t *testing.T) {
 				t.Fatal(err)
 			}
 			if foreign { // lives longer than the limit permits, so the engine rejects the limit
-				if _, err := s.CreateConsumer(t.Context(), jetstream.ConsumerConfig{InactiveThreshold: time.Hour}); err != nil {
+				if _, err := s.CreateConsumer(t.Context(),
+					jetstream.ConsumerConfig{InactiveThreshold: time.Hour}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -99,7 +99,8 @@ func (s *Source) Root(ctx context.Context) (directory.Root, error) {
 	s.client.setHub(s.dir, func(h *Hub) {
 		*h = Hub{Name: v.state.Hub, Version: v.state.Version, Controller: v.state.Controller, Age: v.age,
 			AgeUnknown: v.state.AgeUnknown, At: time.Now(), Pass: v.state.Pass, Generation: v.state.Generation,
-			Sequence: v.state.Sequence, Digest: v.state.Digest, Unreadable: h.Unreadable, TooLarge: h.TooLarge, Known: true}
+			Sequence: v.state.Sequence, Digest: v.state.Digest, Unreadable: h.Unreadable, TooLarge: h.TooLarge,
+			Known: true}
 	})
 	s.mu.Lock()
 	s.shown = v.state.Generation

@@ -92,7 +92,8 @@ func newHub(t *testing.T, name string, d *domain, client *Client, change ...func
 	}
 	config := directory.Config{URL: d.server.URL(), BindDN: d.server.BindDN(), CAFile: ca, Timeout: 5 * time.Second,
 		Password: func() ([]byte, error) { return []byte(d.server.Password()), nil }}
-	n := newNode(t, name, client, func(ctx context.Context) (mirror.Source, error) { return directory.Dial(ctx, config) })
+	n := newNode(t, name, client,
+		func(ctx context.Context) (mirror.Source, error) { return directory.Dial(ctx, config) })
 	n.publish = &PublisherConfig{Client: client, Directory: "corp", Poll: 200 * time.Millisecond, State: n.state,
 		Version: "test", LeaseTTL: 2 * time.Second, Now: n.now, Log: quiet().With("node", name)}
 	for _, f := range change {

@@ -8,7 +8,8 @@ import (
 )
 
 func TestPickMirror(t *testing.T) {
-	lists := map[string]string{"/etc/apt/mirrors/debian.list": "https://near.example/debian\tpriority:1\nhttps://far.example/debian\n"}
+	lists := map[string]string{
+		"/etc/apt/mirrors/debian.list": "https://near.example/debian\tpriority:1\nhttps://far.example/debian\n"}
 	read := func(name string) ([]byte, error) {
 		if text, ok := lists[name]; ok {
 			return []byte(text), nil

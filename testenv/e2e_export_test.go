@@ -44,8 +44,8 @@ func TestExportWithoutDaemon(t *testing.T) {
 	})
 	const table = "relay_recipient_maps = hash:" + exported
 	milter := func(action string) string {
-		return "smtpd_milters = { unix:rcpt-milter/milter.sock, connect_timeout=5s, command_timeout=10s, default_action=" +
-			action + " }"
+		return "smtpd_milters = { unix:rcpt-milter/milter.sock, connect_timeout=5s, command_timeout=10s, " +
+			"default_action=" + action + " }"
 	}
 	e.smtpd(byTable, table, "smtpd_milters =")
 	e.smtpd(besideTempfail, table, milter("tempfail"))

@@ -70,7 +70,8 @@ func TestPrometheus(t *testing.T) {
 func (e *edge) dashboard() {
 	e.t.Helper()
 	asked := 0
-	for _, m := range regexp.MustCompile(`"expr": ("(?:[^"\\]|\\.)*")`).FindAllStringSubmatch(e.deployed("grafana/rcpt-milter.json"), -1) {
+	for _, m := range regexp.MustCompile(`"expr": ("(?:[^"\\]|\\.)*")`).FindAllStringSubmatch(
+		e.deployed("grafana/rcpt-milter.json"), -1) {
 		var expression string
 		e.must(json.Unmarshal([]byte(m[1]), &expression))
 		expression = strings.NewReplacer("$__rate_interval", "5m", "$instance", ".*", "$directory",

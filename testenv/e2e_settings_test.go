@@ -79,7 +79,8 @@ func TestConfirmed(t *testing.T) {
 		user string
 		say  func(string, map[string]string)
 	}{{"confirmed", e.dialogue}, {"confirmed-by-map", e.mapDialogue}} {
-		dn, err := domain.AddUser(testenv.Person{Name: door.user, Proxies: []string{"SMTP:" + door.user + "@corp.example"}})
+		dn, err := domain.AddUser(testenv.Person{Name: door.user,
+			Proxies: []string{"SMTP:" + door.user + "@corp.example"}})
 		e.must(err)
 		t.Cleanup(func() { domain.Delete(dn) })
 		door.say("story/confirmed", map[string]string{"user": door.user})

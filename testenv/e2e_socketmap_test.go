@@ -123,7 +123,8 @@ func TestSocketmap(t *testing.T) {
 // postmap looks a key up in the map, as docs/postfix.md says it.
 func (e *edge) postmap(key string) testenv.Output {
 	e.t.Helper()
-	out, err := e.Exec(e.ctx, testenv.MX, "sh", "-c", `cd /var/spool/postfix && exec postmap -q "$1" `+mapTable, "sh", key)
+	out, err := e.Exec(e.ctx, testenv.MX, "sh", "-c", `cd /var/spool/postfix && exec postmap -q "$1" `+mapTable, "sh",
+		key)
 	e.must(err)
 	return out
 }

@@ -20,8 +20,8 @@ var upgradeFrom = flag.String("upgrade.from", "", "package from which TestUpgrad
 // password. No valid recipient may get 5xx meanwhile.
 func TestUpgradeFrom(t *testing.T) {
 	if *upgradeFrom == "" {
-		t.Skip("upgrade from another package: run it with `go run ./cmd/testenv test ./testenv -run UpgradeFrom -args " +
-			"-upgrade.from PACKAGE`")
+		t.Skip("upgrade from another package: run it with `go run ./cmd/testenv test ./testenv -run UpgradeFrom " +
+			"-args -upgrade.from PACKAGE`")
 	}
 	from, err := filepath.Abs(*upgradeFrom)
 	if err != nil {

@@ -43,8 +43,8 @@ func findEngine(ctx context.Context, home checkout) (*engine, error) {
 		}
 	}
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("%w: Docker and Compose do not answer within %s; is the machine overloaded?", ErrNoEngine,
-			engineDeadline)
+		return nil, fmt.Errorf("%w: Docker and Compose do not answer within %s; is the machine overloaded?",
+			ErrNoEngine, engineDeadline)
 	}
 	return nil, fmt.Errorf("%w: neither `docker compose` nor `docker-compose` works; install Debian's "+
 		"docker-compose or Compose v2", ErrNoEngine)

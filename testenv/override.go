@@ -31,7 +31,8 @@ func (h *Harness) Override(ctx context.Context, text, service string, companions
 			return err
 		}
 	}
-	_, err = mustRun(ctx, h.engine.composeCommandWith(ctx, path, "up", "--no-start", "--no-build", "--no-deps", service))
+	_, err = mustRun(ctx, h.engine.composeCommandWith(ctx, path, "up", "--no-start", "--no-build", "--no-deps",
+		service))
 	return err
 }
 

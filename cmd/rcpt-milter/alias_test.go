@@ -64,15 +64,16 @@ func TestLookupAliases(t *testing.T) {
 		{"staff@corp.example --client 10.1.2.3", exitOK, 6, "known", "", "", "10.0.0.0/8", "staff@corp.example"},
 		{"staff@alias.example --client ::ffff:10.1.2.3", exitOK, 6, "known", "staff@corp.example", "domain_aliases",
 			"10.0.0.0/8", "staff@corp.example"},
-		{"staff@corp.example --client 64:ff9b::10.1.2.3", exitOK, 6, "known", "", "", "10.0.0.0/8", "staff@corp.example"},
+		{"staff@corp.example --client 64:ff9b::10.1.2.3", exitOK, 6, "known", "", "", "10.0.0.0/8",
+			"staff@corp.example"},
 		{"nobody@corp.example --client 10.1.2.3", exitFailure, 12, "unknown", "", "", "", ""},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			address, _, _ := strings.Cut(c.args, " ")
 			domain := address[strings.IndexByte(address, '@')+1:]
 			got := r.lookup(c.status, strings.Fields(c.args)...)
-			if got.Rule != c.row || got.Verdict != c.verdict || got.JudgedAs != c.judgedAs || got.AliasedBy != c.aliasedBy ||
-				got.Entry != c.entry || got.Matched != c.matched {
+			if got.Rule != c.row || got.Verdict != c.verdict || got.JudgedAs != c.judgedAs ||
+				got.AliasedBy != c.aliasedBy || got.Entry != c.entry || got.Matched != c.matched {
 				t.Errorf("answer %+v, want %+v", got, c)
 			}
 			if got.Canonical != strings.ToLower(address) || got.Domain != domain ||
@@ -247,7 +248,8 @@ func TestCompareAliases(t *testing.T) {
 // TestEmptyAliases: an enforced alias needs no address of its own; its target does.
 func TestEmptyAliases(t *testing.T) {
 	r := newRig(t, "domain_aliases: {alias.example: corp.example, a.sub.example: alias.example}")
-	r.edit("  report.example: report\n", "  report.example: report\n  alias.example: enforce\n  .sub.example: enforce\n")
+	r.edit("  report.example: report\n", "  report.example: report\n  alias.example: enforce\n  .sub.example: "+
+		"enforce\n")
 	r.serve()
 	r.want(exitOK, "sync", "--wait")
 	if got := r.status().EmptyDomains; len(got) > 0 {

@@ -27,7 +27,8 @@ func (a *app) ask(ctx context.Context, do func(reader) error) error {
 	if bad != nil {
 		return bad
 	}
-	left, failed := daemon.OpenStopped(ctx, daemon.Options{ConfigPath: a.configPath, Config: c, Version: programVersion()})
+	left, failed := daemon.OpenStopped(ctx, daemon.Options{ConfigPath: a.configPath, Config: c,
+		Version: programVersion()})
 	if failed != nil {
 		return errors.Join(err, fmt.Errorf("cannot read its store either: %w", failed))
 	}

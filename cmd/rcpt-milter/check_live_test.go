@@ -105,7 +105,7 @@ func TestCheckLive(t *testing.T) {
 		}, "warning:password", `(in 5 days); set "password never expires"`},
 		{"password ends", func(r *rig) {
 			r.addAccount(adsim.Attrs{"msDS-UserPasswordExpiryTimeComputed": {interval(90*day + time.Hour)}})
-		}, "warning:password", "(in 90 days); a service"},
+		}, "warning:password", "(in 90 days), and a service cannot change it; set"},
 		{"account ends", func(r *rig) { r.addAccount(adsim.Attrs{"accountExpires": {interval(9*day + time.Hour)}}) },
 			"warning:account-expires", "(in 9 days)"},
 		{"account of another domain", func(*rig) {}, "warning:account-foreign", "svc-mail@corp.example"},
@@ -137,7 +137,8 @@ func TestCheckLive(t *testing.T) {
 		}, "warning:domain-unread", "child.corp.example"},
 		{"DNS zone, which is no domain", func(r *rig) {
 			r.add(adsim.CrossRef, "CN=ZONES,CN=Partitions,"+configurationNC,
-				adsim.Attrs{"nCName": {"DC=ForestDnsZones," + base}, "dnsRoot": {"zones.corp.example"}, "systemFlags": {"5"}})
+				adsim.Attrs{"nCName": {"DC=ForestDnsZones," + base}, "dnsRoot": {"zones.corp.example"},
+					"systemFlags": {"5"}})
 		}, "!warning:domain-unread", ""},
 		{"accepted domain without an entry", func(r *rig) { r.addAccepted("brand.example", "0") },
 			"warning:domain-missing", `"brand.example: report"`},

@@ -17,7 +17,8 @@ func (r *rig) limit(keys string) { r.edit("poll: 100ms", "poll: 100ms\n    "+key
 func TestCheckObjects(t *testing.T) {
 	const folders = "CN=Microsoft Exchange System Objects," + base
 	folder := func(r *rig, name string) {
-		r.add(adsim.PublicFolder, "CN="+name+","+folders, adsim.Attrs{"proxyAddresses": {"smtp:" + name + "@corp.example"}})
+		r.add(adsim.PublicFolder, "CN="+name+","+folders,
+			adsim.Attrs{"proxyAddresses": {"smtp:" + name + "@corp.example"}})
 	}
 	outside := func(r *rig, name, address string) {
 		r.add(adsim.User, "CN="+name+",OU=Berlin,"+base, adsim.Attrs{"proxyAddresses": {"smtp:" + address}})
@@ -40,8 +41,8 @@ func TestCheckObjects(t *testing.T) {
 			for i := range 25 {
 				r.addUser(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
 			}
-		}, []string{"warning:value-unusable CN=u0,", "warning:value-unusable CN=u19,", "warning:value-unusable : 5 more"},
-			"CN=u20,"},
+		}, []string{"warning:value-unusable CN=u0,", "warning:value-unusable CN=u19,",
+			"warning:value-unusable : 5 more"}, "CN=u20,"},
 		{"values outside the bases are not ours", func(r *rig) {
 			r.addUser("ann", "a.smith@corp.example")
 			r.limit(`exclude: ["CN=Users,DC=corp,DC=example"]`)
@@ -49,8 +50,10 @@ func TestCheckObjects(t *testing.T) {
 		{"hidden uSNChanged of some", func(r *rig) {
 			r.ad.HideOf(r.addUser("ann", "smtp:ann@corp.example"), "uSNChanged")
 			r.ad.HideOf(r.addUser("bob"), "uSNChanged")
-		}, []string{"problem:usn-hidden in CN=Users,DC=corp,DC=example (2, such as CN=ann,CN=Users,DC=corp,DC=example): " +
-			"CN=ann,CN=Users,DC=corp,DC=example; CN=bob,CN=Users,DC=corp,DC=example"}, "ok:objects"},
+		},
+			[]string{"problem:usn-hidden in CN=Users,DC=corp,DC=example (2, such as " +
+				"CN=ann,CN=Users,DC=corp,DC=example): CN=ann,CN=Users,DC=corp,DC=example; " +
+				"CN=bob,CN=Users,DC=corp,DC=example"}, "ok:objects"},
 		{"public folders outside the bases", func(r *rig) {
 			folder(r, "news")
 			folder(r, "offers")
@@ -59,7 +62,8 @@ func TestCheckObjects(t *testing.T) {
 			outside(r, "max", "max@sub.corp.example")
 			outside(r, "joe", "joe@pass.example")
 			r.limit(`bases: ["CN=Users,DC=corp,DC=example"]`)
-			r.edit("  report.example: report", "  report.example: report\n  .corp.example: report\n  pass.example: pass")
+			r.edit("  report.example: report",
+				"  report.example: report\n  .corp.example: report\n  pass.example: pass")
 		}, []string{"warning:folders-outside " + folders + " (2, such as news@corp.example)",
 			"warning:recipients-outside OU=Berlin,DC=corp,DC=example (2, such as eve@corp.example)"}, "joe@"},
 		{"outside the bases, and known inside", func(r *rig) {

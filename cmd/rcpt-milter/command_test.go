@@ -22,21 +22,26 @@ func TestUsage(t *testing.T) {
 		stderr string
 	}{
 		{nil, exitUsage, `rcpt-milter: expected a command; see "rcpt-milter --help"`},
-		{[]string{"stauts"}, exitUsage, `rcpt-milter: unknown command "stauts" for "rcpt-milter"; did you mean "status"? See "rcpt-milter --help"`},
+		{[]string{"stauts"}, exitUsage,
+			`rcpt-milter: unknown command "stauts" for "rcpt-milter"; did you mean "status"? See "rcpt-milter --help"`},
 		{[]string{"frobnicate"}, exitUsage,
 			`rcpt-milter: unknown command "frobnicate" for "rcpt-milter"; see "rcpt-milter --help"`},
 		{[]string{"removals", "aprove"}, exitUsage,
 			`rcpt-milter: unexpected argument "aprove"; did you mean "approve"? See "rcpt-milter removals --help"`},
-		{[]string{"status", "--jsn"}, exitUsage, `rcpt-milter: unknown flag: --jsn; did you mean "--json"? See "rcpt-milter status --help"`},
+		{[]string{"status", "--jsn"}, exitUsage,
+			`rcpt-milter: unknown flag: --jsn; did you mean "--json"? See "rcpt-milter status --help"`},
 		{[]string{"status", "--frobnicate"}, exitUsage,
 			`rcpt-milter: unknown flag: --frobnicate; see "rcpt-milter status --help"`},
 		{[]string{"--verison"}, exitUsage,
 			`rcpt-milter: unknown flag: --verison; did you mean "--version"? See "rcpt-milter --help"`},
-		{[]string{"status", "now"}, exitUsage, `rcpt-milter: unexpected argument "now"; see "rcpt-milter status --help"`},
+		{[]string{"status", "now"}, exitUsage,
+			`rcpt-milter: unexpected argument "now"; see "rcpt-milter status --help"`},
 		{[]string{"lookup"}, exitUsage,
 			`rcpt-milter: expected an ADDRESS, several, or - for a list on standard input; see "rcpt-milter lookup --help"`},
-		{[]string{"lookup", ""}, exitUsage, `rcpt-milter: expected an ADDRESS such as user@example.com, got an empty one`},
-		{[]string{"lookup", "<>"}, exitUsage, `rcpt-milter: expected an ADDRESS such as user@example.com, got an empty one`},
+		{[]string{"lookup", ""}, exitUsage,
+			`rcpt-milter: expected an ADDRESS such as user@example.com, got an empty one`},
+		{[]string{"lookup", "<>"}, exitUsage,
+			`rcpt-milter: expected an ADDRESS such as user@example.com, got an empty one`},
 		{[]string{"lookup", "ann"}, exitUsage,
 			`rcpt-milter: "ann" has no domain; expected an ADDRESS such as user@example.com`},
 		{[]string{"lookup", "ann@."}, exitUsage,
@@ -130,7 +135,8 @@ func TestCompletion(t *testing.T) {
 func TestBadConfiguration(t *testing.T) {
 	r := newRig(t, "lisen: x", "late_after: soon")
 	want := "rcpt-milter: " + r.config + `:1:1: unknown key "lisen"; did you mean "listen"?` + "\n" +
-		"rcpt-milter: " + r.config + `:2:13: late_after: expected a duration such as 5s, 15m, 24h or 30d, got "soon"` + "\n"
+		"rcpt-milter: " + r.config + `:2:13: late_after: expected a duration such as 5s, 15m, 24h or 30d, got "soon"` +
+		"\n"
 	for _, args := range [][]string{{"serve"}, {"check"}, {"status"}, {"lookup", "a@b"}, {"sync"}} {
 		if out := r.want(exitConfig, args...); out != want {
 			t.Errorf("%s says\n%swant\n%s", args, out, want)
@@ -201,7 +207,8 @@ func TestCheckMissingFiles(t *testing.T) {
 		file func(r *rig) string
 		key  string
 	}{
-		{"password", func(r *rig) string { return filepath.Join(r.dir, "password") }, "directories[0].bind.password_file"},
+		{"password", func(r *rig) string { return filepath.Join(r.dir, "password") },
+			"directories[0].bind.password_file"},
 		{"CA", func(r *rig) string { return r.ca }, "directories[0].tls.ca_file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -79,7 +79,8 @@ func (t *tablePage) add(d daemon.TableDifference) error {
 	if d.InIndex {
 		where, line = "index only", ""
 	}
-	t.block = append(t.block, []string{text.Printable(d.Address), where, line, text.Printable(d.Because(t.console().At))})
+	t.block = append(t.block, []string{text.Printable(d.Address), where, line,
+		text.Printable(d.Because(t.console().At))})
 	if len(t.block) == blockRows {
 		return t.flush()
 	}

@@ -44,7 +44,8 @@ func TestCompareTable(t *testing.T) {
 	causes := map[string]string{}
 	for _, d := range got.Differences {
 		causes[d.Address] = d.Cause
-		if (d.Cause == daemon.TableRemoved) == d.Removed.IsZero() || d.InIndex == d.InTable || d.InTable != (d.Line > 0) {
+		if (d.Cause == daemon.TableRemoved) == d.Removed.IsZero() || d.InIndex == d.InTable ||
+			d.InTable != (d.Line > 0) {
 			t.Errorf("difference %+v", d)
 		}
 	}
@@ -81,7 +82,8 @@ func TestCompareTable(t *testing.T) {
 	r.want(exitOK, "reload")
 	r.want(exitOK, "export", "--output", r.dir+"/exported")
 	got = comparedTable{}
-	if err := json.Unmarshal([]byte(r.want(exitOK, "compare", "--table", r.dir+"/exported", "--json")), &got); err != nil {
+	if err := json.Unmarshal([]byte(r.want(exitOK, "compare", "--table", r.dir+"/exported", "--json")),
+		&got); err != nil {
 		t.Fatal(err)
 	}
 	if c := got.Table; c.Common != 3 || c.TableOnly != 0 || c.IndexOnly != 0 || !c.Equal {
@@ -112,8 +114,8 @@ func TestCompareTablePage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := p.end(daemon.ComparedTable{File: "relay_recipients", Entries: 1234, Recipients: 3, Common: 1, TableOnly: 4,
-		IndexOnly: 1, Unjudged: 1, Unread: 3, UnreadLines: []string{"line 9: \x1b"}}); err != nil {
+	if err := p.end(daemon.ComparedTable{File: "relay_recipients", Entries: 1234, Recipients: 3, Common: 1,
+		TableOnly: 4, IndexOnly: 1, Unjudged: 1, Unread: 3, UnreadLines: []string{"line 9: \x1b"}}); err != nil {
 		t.Fatal(err)
 	}
 	compare(t, "compare-table.txt", out.String())

@@ -110,8 +110,8 @@ func TestComparePage(t *testing.T) {
 	a, out := pageApp()
 	c := &comparePage{app: a}
 	difference := func(address, cause string, inIndex, inDirectory bool) control.CompareEvent {
-		return control.CompareEvent{Difference: &control.Difference{Directory: "corp", Address: address, DN: "CN=\x1b[2J",
-			Class:   "user",
+		return control.CompareEvent{Difference: &control.Difference{Directory: "corp", Address: address,
+			DN: "CN=\x1b[2J", Class: "user",
 			InIndex: inIndex, InDirectory: inDirectory, Cause: cause, NotBefore: before(-time.Hour)}}
 	}
 	for _, e := range []control.CompareEvent{

@@ -81,8 +81,8 @@ func TestStartWithFullDisk(t *testing.T) {
 	r.edit("min_free: 1MiB", "min_free: 1000000GiB")
 	d = r.serve()
 	s := r.waitFor("a pass failed", func(s control.Status) bool { return s.Directories[0].LastError != "" })
-	if s.StoreState != control.StoreReadOnly || !strings.Contains(s.StoreError, "store.min_free") || len(s.Alarms) != 1 ||
-		s.Addresses != 2 {
+	if s.StoreState != control.StoreReadOnly || !strings.Contains(s.StoreError, "store.min_free") ||
+		len(s.Alarms) != 1 || s.Addresses != 2 {
 		t.Errorf("status %+v", s)
 	}
 	session, err := dialMilter(r.milterSocket())

@@ -24,8 +24,8 @@ func (a *app) doctorCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "doctor",
 		Short: "Find problems between Postfix and this daemon",
-		Long: "Reads the settings of Postfix with postconf, looks at the socket, and queries the daemon. It reports what " +
-			"is\n" +
+		Long: "Reads the settings of Postfix with postconf, looks at the socket, and queries the daemon. It reports " +
+			"what is\n" +
 			"wrong between them, why that matters, and how to correct it. It changes nothing. Run it as root on the host\n" +
 			"of Postfix. After a change run \"postfix reload\" and doctor again.\n\n" +
 			"Exit status: 0 no problem, though there may be notes, 1 a problem.",
@@ -91,7 +91,7 @@ func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usu
 		d.Socketmap = append(d.Socketmap, l.String())
 	}
 	if c.Confirm.Enabled {
-		d.Patience = c.Confirm.Timeout
+		d.ReplyTimeout = c.Confirm.Timeout
 	}
 	for _, l := range c.Listen {
 		if l.Network == "fd" {
@@ -171,7 +171,8 @@ func (p doctorHost) Judge(all []address.Address) ([]postfix.Judgement, error) {
 			return nil, err
 		}
 		// A temporary reply is no matter of the configuration.
-		refused := l.Outcome == control.Refused || l.WouldRefuse && strings.HasPrefix(l.WouldReply, "5") || l.InEmptyDomain()
+		refused := l.Outcome == control.Refused || l.WouldRefuse && strings.HasPrefix(l.WouldReply, "5") ||
+			l.InEmptyDomain()
 		answers = append(answers, postfix.Judgement{Accepted: !refused, Owned: len(l.Owners) > 0})
 	}
 	return answers, nil

@@ -29,7 +29,8 @@ func (r *rig) fakePostfix(n string) {
 	}
 	r.write("bin/n", n)
 	r.write("bin/postconf", fmt.Sprintf("#!/bin/sh\n[ \"$1\" = -c ] && shift 2\ncase \"$1\" in\n\"\") cat "+
-		"%[1]s/all;;\n-n) cat %[2]s/n;;\n-M) cat %[1]s/debian/M;;\n-P) cat %[1]s/debian/P;;\n*) exit 1;;\nesac\n", dir, bin))
+		"%[1]s/all;;\n-n) cat %[2]s/n;;\n-M) cat %[1]s/debian/M;;\n-P) cat %[1]s/debian/P;;\n*) exit 1;;\nesac\n", dir,
+		bin))
 	r.write("bin/postmap", "#!/bin/sh\n[ \"$1\" = -c ] && shift 2\ncase \"$1 $2\" in\n\"-s hash:/virtual\") printf "+
 		"'info@corp.example\\tx\\njane@corp.example\\ty\\n';;\n"+
 		"\"-q \"*) exit 1;;\n*) echo 'postmap: fatal: open database: No such file or directory' >&2; exit 1;;\nesac\n")
@@ -124,7 +125,8 @@ func (r *rig) diagnose(status int) string {
 // remedies differ, and that doctor says what unknown recipients get.
 func TestDoctorOfAStatus(t *testing.T) {
 	now := time.Now()
-	file := control.AcceptFile{File: "/etc/list", State: control.Stale, Modified: control.Time{Time: now.Add(-time.Hour)}}
+	file := control.AcceptFile{File: "/etc/list", State: control.Stale,
+		Modified: control.Time{Time: now.Add(-time.Hour)}}
 	for _, c := range []struct {
 		name string
 		s    control.Status
@@ -138,8 +140,9 @@ func TestDoctorOfAStatus(t *testing.T) {
 		{"a stale accept file", control.Status{State: control.Stale, AcceptFiles: []control.AcceptFile{file},
 			Directories: []control.DirectoryStatus{{State: control.Fresh}}},
 			postfix.Daemon{State: "fresh", StaleFiles: []string{"/etc/list: " + file.StaleText(now)}}},
-		{"the rest", control.Status{StoreState: control.StoreFailed, ReloadError: "bad", RestartNeeded: []string{"listen"},
-			Modes: map[string]string{"example.com": "pass"}, Listeners: []control.ListenerStatus{
+		{"the rest", control.Status{StoreState: control.StoreFailed, ReloadError: "bad",
+			RestartNeeded: []string{"listen"},
+			Modes:         map[string]string{"example.com": "pass"}, Listeners: []control.ListenerStatus{
 				{Name: control.ListenerMilter, Limit: 50}, {Name: control.ListenerControl, Limit: 7}}},
 			postfix.Daemon{State: "fresh", Store: "failed", Rejected: "bad", Restart: []string{"listen"},
 				Modes: map[string]string{"example.com": "pass"}, Possible: 50}},

@@ -23,7 +23,8 @@ func TestEdgeAddKeepsFiles(t *testing.T) {
 		{"a directory", hub.dir, "file exists; choose another name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if out := hub.want(exitFailure, "edge", "add", "mx1", "--output", tt.output); !strings.Contains(out, tt.want) {
+			if out := hub.want(exitFailure, "edge", "add", "mx1", "--output", tt.output); !strings.Contains(out,
+				tt.want) {
 				t.Errorf("edge add has no %q:\n%s", tt.want, out)
 			}
 			hub.join(file)
@@ -46,7 +47,8 @@ func TestEdgeAddTwice(t *testing.T) {
 	hub.join(first)
 	second := hub.enrol("mx1")
 	hub.join(second)
-	if out := hub.want(exitFailure, "edge", "join", first); !strings.Contains(out, "the engine rejected the credentials") {
+	if out := hub.want(exitFailure, "edge", "join", first); !strings.Contains(out,
+		"the engine rejected the credentials") {
 		t.Errorf("edge join with the first file:\n%s", out)
 	}
 	if n := len(hub.members()); n != 1 {
@@ -106,13 +108,15 @@ func TestEdgeWithoutEngine(t *testing.T) {
 	r := newRig(t)
 	commands := [][]string{{"add", "mx1", "--output", filepath.Join(r.dir, "x.enrol")}, {"list"}, {"remove", "mx1"}}
 	for _, args := range commands {
-		if out := r.want(exitNotReachable, append([]string{"edge"}, args...)...); !strings.Contains(out, "is the daemon running") {
+		if out := r.want(exitNotReachable, append([]string{"edge"}, args...)...); !strings.Contains(out,
+			"is the daemon running") {
 			t.Errorf("edge %s without a daemon:\n%s", args[0], out)
 		}
 	}
 	r.serve()
 	for _, args := range commands {
-		if out := r.want(exitFailure, append([]string{"edge"}, args...)...); !strings.Contains(out, "this daemon has no engine; set nats") {
+		if out := r.want(exitFailure, append([]string{"edge"}, args...)...); !strings.Contains(out,
+			"this daemon has no engine; set nats") {
 			t.Errorf("edge %s without an engine:\n%s", args[0], out)
 		}
 	}
@@ -133,7 +137,8 @@ func TestSecondHub(t *testing.T) {
 		t.Errorf("members %+v", members)
 	}
 	printed := first.join(file)
-	if !strings.Contains(printed, "as hub hub2") || !strings.HasPrefix(printed[strings.Index(printed, "\n")+1:], "publish:") {
+	if !strings.Contains(printed, "as hub hub2") ||
+		!strings.HasPrefix(printed[strings.Index(printed, "\n")+1:], "publish:") {
 		t.Errorf("edge join of a hub:\n%s", printed)
 	}
 	second := newRig(t)

@@ -46,7 +46,8 @@ func TestEdgeConfirms(t *testing.T) {
 	}{
 		{"known to the second controller", exitOK, []string{"new@corp.example"}, "confirmed"},
 		{"internal-only, for an outside sender", exitFailure, []string{"inside@corp.example"}, "restricted"},
-		{"internal-only, for an inside sender", exitOK, []string{"inside@corp.example", "--authenticated"}, "confirmed"},
+		{"internal-only, for an inside sender", exitOK, []string{"inside@corp.example", "--authenticated"},
+			"confirmed"},
 		{"unknown", exitFailure, []string{"nobody@corp.example"}, "unknown"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -105,7 +105,8 @@ func TestEdgeJoinBadFiles(t *testing.T) {
 		})
 	}
 	r := &rig{t: t, dir: t.TempDir()}
-	for name, want := range map[string]string{filepath.Join(r.dir, "missing"): "does not exist", r.dir: "is not a regular file"} {
+	for name, want := range map[string]string{filepath.Join(r.dir, "missing"): "does not exist",
+		r.dir: "is not a regular file"} {
 		if out := r.want(exitFailure, "edge", "join", name); !strings.Contains(out, want) {
 			t.Errorf("edge join %s:\n%s", name, out)
 		}
@@ -118,12 +119,14 @@ func TestEdgeJoinBadFiles(t *testing.T) {
 func TestEdgeJoinGoodFiles(t *testing.T) {
 	own := enrolAt(t, newEngine(t, 0))
 	for name, content := range map[string]string{"mx1.enrol": own, "crlf.enrol": strings.ReplaceAll(own, "\n", "\r\n"),
-		"mark.enrol": "\ufeff" + own, "a b: c #1.enrol": own, "it's, {odd}.enrol": own} { // the last two need quotes in YAML
+		"mark.enrol": "\ufeff" + own, "a b: c #1.enrol": own, "it's, {odd}.enrol": own} {
+		// the last two need quotes in YAML
 		t.Run(name, func(t *testing.T) {
 			r := &rig{t: t, dir: t.TempDir()}
 			file := r.write(name, content)
 			status, out, trouble := r.command("edge", "join", file)
-			if status != exitOK || !strings.Contains(trouble, "cannot read this directory yet: corp: the engine has no stream") {
+			if status != exitOK ||
+				!strings.Contains(trouble, "cannot read this directory yet: corp: the engine has no stream") {
 				t.Fatalf("edge join: exit status %d\n%s%s", status, out, trouble)
 			}
 			edge := newJoined(t, out)

@@ -18,7 +18,8 @@ func newEngineHub(t *testing.T, extra ...string) *rig {
 	t.Helper()
 	at := freePort(t)
 	return newRig(t, append(extra, "publish: {}",
-		fmt.Sprintf("nats: {listen: 'inet:%s', urls: ['tls://%[1]s'], dir: %s}", at, filepath.Join(t.TempDir(), "nats")))...)
+		fmt.Sprintf("nats: {listen: 'inet:%s', urls: ['tls://%[1]s'], dir: %s}", at,
+			filepath.Join(t.TempDir(), "nats")))...)
 }
 
 // enrol runs edge add with an output file, which it returns. The engine may still start.
@@ -184,7 +185,8 @@ func checkRemove(t *testing.T, hub, edge *rig, file string) {
 	if link := edge.awaitLink(false); !strings.Contains(link.LastError, "the engine rejected the credentials") {
 		t.Errorf("the link of a removed edge: %+v", link)
 	}
-	if out := edge.want(exitFailure, "edge", "join", file); !strings.Contains(out, "the engine rejected the credentials") {
+	if out := edge.want(exitFailure, "edge", "join", file); !strings.Contains(out,
+		"the engine rejected the credentials") {
 		t.Errorf("edge join with revoked credentials:\n%s", out)
 	}
 	if out := hub.want(exitFailure, "edge", "remove", "mx1"); !strings.Contains(out, "mx1 is not enrolled") {

@@ -36,7 +36,8 @@ func TestExpiryOfAccount(t *testing.T) {
 			near++
 		}
 	}
-	if left := time.Until(d.Expiry.Password.Time); left < 5*day || left > 6*day || near != 2 || !d.Expiry.Account.IsZero() {
+	if left := time.Until(d.Expiry.Password.Time); left < 5*day || left > 6*day || near != 2 ||
+		!d.Expiry.Account.IsZero() {
 		t.Errorf("%+v, %q", d.Expiry, d.Warnings)
 	}
 	if s := r.status(); len(s.DomainDecisions) == 0 {

@@ -97,7 +97,8 @@ func (a *app) exportTo(ctx context.Context, o exportOptions, w io.Writer) (int, 
 		return r.Export(ctx, o.ExportQuery, func(e control.ExportEvent) error {
 			if e.Head != nil {
 				if e.Head.State == control.Stale {
-					fmt.Fprintln(a.stderr, "rcpt-milter: the index is stale: recipients that are new in the directory are missing")
+					fmt.Fprintln(a.stderr, "rcpt-milter: the index is stale: recipients that are new in the "+
+						"directory are missing")
 				}
 				list.Head = *e.Head
 			}

@@ -42,7 +42,8 @@ func BenchmarkExport(b *testing.B) {
 				b.StopTimer()
 				before, peak := p.memory(), 0.0
 				b.StartTimer()
-				export := exec.Command(os.Args[0], "export", "--format", format, "--output", output, "--config", r.config)
+				export := exec.Command(os.Args[0], "export", "--format", format, "--output", output, "--config",
+					r.config)
 				export.Env = append(os.Environ(), asDaemon+"=1")
 				if err := export.Start(); err != nil {
 					b.Fatal(err)

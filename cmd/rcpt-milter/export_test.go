@@ -32,7 +32,8 @@ func listedRig(t *testing.T) *rig {
 		"smtp:postmaster@corp.example", "smtp:bob@sub.below.example")
 	r.addUser("odd", `smtp:"john doe"@corp.example`, "smtp:jürgen@münchen.below.example", "smtp:#hash@corp.example")
 	if _, err := r.ad.Add(adsim.Group, "CN=inside,CN=Users,"+base,
-		adsim.Attrs{"proxyAddresses": {"smtp:inside@corp.example"}, "msExchRequireAuthToSendTo": {"TRUE"}}); err != nil {
+		adsim.Attrs{"proxyAddresses": {"smtp:inside@corp.example"},
+			"msExchRequireAuthToSendTo": {"TRUE"}}); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -105,10 +106,10 @@ func (r *rig) wantTable(text string) {
 	}
 	want := "@catch.example @pass.example @report.example \"john doe\"@corp.example abuse@corp.example " +
 		"abuse@catch.example abuse@report.example abuse@sub.below.example " +
-		"abuse@xn--mnchen-3ya.below.example bob@report.example bob@sub.below.example extra@corp.example filed@corp.example " +
-		"jane.doe@corp.example jane@corp.example " +
-		"jürgen@xn--mnchen-3ya.below.example postmaster@catch.example postmaster@corp.example postmaster@report.example " +
-		"postmaster@sub.below.example postmaster@xn--mnchen-3ya.below.example"
+		"abuse@xn--mnchen-3ya.below.example bob@report.example bob@sub.below.example extra@corp.example " +
+		"filed@corp.example jane.doe@corp.example jane@corp.example " +
+		"jürgen@xn--mnchen-3ya.below.example postmaster@catch.example postmaster@corp.example " +
+		"postmaster@report.example postmaster@sub.below.example postmaster@xn--mnchen-3ya.below.example"
 	var keys []string
 	for key := range table.All() {
 		keys = append(keys, strings.ReplaceAll(key, " ", "_"))
@@ -208,7 +209,8 @@ func TestExportPrintsNothingHidden(t *testing.T) {
 				t.Errorf("%s has the line %q", format, line)
 			}
 		}
-		for _, want := range []string{"ann@corp.example", "bob@corp.example", `a\u202eb\u200c\u2066c\u200bd@corp.example`} {
+		for _, want := range []string{"ann@corp.example", "bob@corp.example",
+			`a\u202eb\u200c\u2066c\u200bd@corp.example`} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("%s has no %s:\n%s", format, want, &out)
 			}

@@ -48,7 +48,8 @@ func TestFileFedHost(t *testing.T) {
 			r, file := newFileFedRig(t, c.age)
 			d := r.serve()
 			r.want(exitOK, "lookup", "filed@corp.example")
-			if out := r.want(c.unknown, "lookup", "nobody@corp.example"); c.trouble != "" && !strings.Contains(out, file) {
+			if out := r.want(c.unknown, "lookup", "nobody@corp.example"); c.trouble != "" &&
+				!strings.Contains(out, file) {
 				t.Errorf("lookup says\n%s", out)
 			}
 			if s := r.status(); string(s.State) != c.state || len(s.AcceptFiles) != 1 ||
@@ -69,7 +70,8 @@ func TestFileFedHost(t *testing.T) {
 			}
 			if c.trouble != "" {
 				d.log.count("accept file state changed", 1)
-				if log := d.log.String(); !strings.Contains(log, `msg="accept file state changed" file=`+file+" state=stale") {
+				if log := d.log.String(); !strings.Contains(log, `msg="accept file state changed" file=`+file+
+					" state=stale") {
 					t.Errorf("the log says\n%s", log)
 				}
 			}

@@ -21,7 +21,8 @@ func (a *app) fleetCommand() *cobra.Command {
 			"Exit status: that of the command.",
 		RunE: func(command *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return &exitError{exitUsage, fmt.Errorf("unknown command %q for fleet; see %q", args[0], "fleet --help")}
+				return &exitError{exitUsage, fmt.Errorf("unknown command %q for fleet; see %q", args[0],
+					"fleet --help")}
 			}
 			return &exitError{exitUsage, fmt.Errorf("expected a command; see %q", command.CommandPath()+" --help")}
 		},

@@ -70,7 +70,8 @@ func (r *rig) await(status int, address string) string {
 	var got int
 	var out, trouble string
 	for until := time.Now().Add(recovery); time.Now().Before(until); {
-		if got, out, trouble = r.command("lookup", address); got == status && !strings.Contains(out, "verdict confirmed") {
+		if got, out, trouble = r.command("lookup", address); got == status &&
+			!strings.Contains(out, "verdict confirmed") {
 			return out
 		}
 	}

@@ -90,7 +90,8 @@ func TestImports(t *testing.T) {
 				t.Errorf("%s must not import %s; it may import: %s", name, ours, allowed)
 			}
 			for library, rooms := range onlyIn {
-				if strings.HasPrefix(imported, library) && !matches(rooms, name) && !strings.HasPrefix(name, "testenv") {
+				if strings.HasPrefix(imported, library) && !matches(rooms, name) &&
+					!strings.HasPrefix(name, "testenv") {
 					t.Errorf("%s must not import %s, which only %s may", name, imported, rooms)
 				}
 			}

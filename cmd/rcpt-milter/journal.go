@@ -108,8 +108,8 @@ func (l *journalList) end(q control.JournalQuery) error {
 	}
 	text := "Nothing changed since " + l.moment(q.Since.Time) + "."
 	if q.Pass != 0 {
-		text = fmt.Sprintf("The journal has no row of pass %d: it changed nothing, was the first full pass of a directory, "+
-			"or is no longer kept.", q.Pass)
+		text = fmt.Sprintf("The journal has no row of pass %d: it changed nothing, was the first full pass of a "+
+			"directory, or is no longer kept.", q.Pass)
 	}
 	_, err := fmt.Fprintln(l.stdout, text)
 	return err

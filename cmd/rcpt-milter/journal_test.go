@@ -70,9 +70,10 @@ func TestJournalList(t *testing.T) {
 	a, out := pageApp()
 	l := &journalList{app: a}
 	for _, row := range []control.JournalRow{
-		{Change: "+", Address: "ann@x.test", DN: "CN=Ann", Directory: "corp", Pass: 7, DomainController: "dc1", USN: 4711,
-			Time: before(time.Hour)},
-		{Change: "-", Address: "bob\x1b@x.test", DN: "CN=\x1b[2J", Directory: "lab", Pass: 12, Time: before(time.Minute)},
+		{Change: "+", Address: "ann@x.test", DN: "CN=Ann", Directory: "corp", Pass: 7, DomainController: "dc1",
+			USN: 4711, Time: before(time.Hour)},
+		{Change: "-", Address: "bob\x1b@x.test", DN: "CN=\x1b[2J", Directory: "lab", Pass: 12,
+			Time: before(time.Minute)},
 		{Change: "-", Address: "eve@x.test", DN: "CN=Eve", Directory: "corp", Pass: 13, DomainController: "dc1",
 			USN: 4712, Time: before(time.Minute), InternalOnly: true},
 		{Change: "+", Address: "eve@x.test", DN: "CN=Eve", Directory: "corp", Pass: 14, DomainController: "dc1",

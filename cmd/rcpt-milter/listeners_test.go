@@ -215,7 +215,8 @@ func TestSocketFileRemoved(t *testing.T) {
 		closedByFile(t, r, address, name, path)
 	}
 	for name := range sockets {
-		if line := `msg="socket file was gone; made it again" listener=` + name; strings.Count(d.log.String(), line) < 2 {
+		if line := `msg="socket file was gone; made it again" listener=` + name; strings.Count(d.log.String(),
+			line) < 2 {
 			t.Errorf("the log has not two of %q:\n%s", line, d.log)
 		}
 	}

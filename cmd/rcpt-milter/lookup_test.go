@@ -33,7 +33,8 @@ func TestLookupRows(t *testing.T) {
 	r.edit("    poll: 100ms\n", "    poll: 100ms\n    internal_only: refuse\n")
 	r.addUser("left", "smtp:left@corp.example", "smtp:left@report.example")
 	if _, err := r.ad.Add(adsim.Group, "CN=staff,CN=Users,"+base, adsim.Attrs{
-		"proxyAddresses": {"smtp:staff@corp.example", "smtp:staff@report.example"}, "msExchRequireAuthToSendTo": {"TRUE"},
+		"proxyAddresses":            {"smtp:staff@corp.example", "smtp:staff@report.example"},
+		"msExchRequireAuthToSendTo": {"TRUE"},
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -97,7 +97,8 @@ func (a *app) printPage(pages map[string][]byte, name string) error {
 		known = append(known, stem)
 	}
 	slices.Sort(known)
-	return &exitError{exitUsage, fmt.Errorf("there is no manual page %q; there are %s", name, strings.Join(known, ", "))}
+	return &exitError{exitUsage, fmt.Errorf("there is no manual page %q; there are %s", name,
+		strings.Join(known, ", "))}
 }
 
 func writePages(dir string, pages map[string][]byte) error {

@@ -13,7 +13,8 @@ var manFiles = []struct{ path, text string }{
 	{"/etc/rcpt-milter/config.yaml", "The configuration, see rcpt-milter.yaml(5)."},
 	{"/etc/rcpt-milter/password", "The password of the account that reads the directory (bind.password_file)."},
 	{"/var/lib/rcpt-milter", "The index, its journal and the record of rejected recipients (store.dir)."},
-	{"/var/lib/rcpt-milter/accept-files", "The last good copies of the accept files, for the next start (accept_files)."},
+	{"/var/lib/rcpt-milter/accept-files", "The last good copies of the accept files, for the next start " +
+		"(accept_files)."},
 	{"/var/spool/postfix/rcpt-milter/milter.sock", "The socket for Postfix (listen)."},
 	{"/run/rcpt-milter/control.sock", "The socket for the commands (control)."},
 	{"/run/rcpt-milter/page.sock", "The status page (page.listen)."},

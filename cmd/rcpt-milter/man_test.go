@@ -24,7 +24,8 @@ func TestMan(t *testing.T) {
 			`rcpt-milter: --dir writes all pages, so it goes without "status"`},
 	} {
 		var out bytes.Buffer
-		if status := run(t.Context(), c.args, &out, &out); status != c.status || !strings.Contains(out.String(), c.want) {
+		if status := run(t.Context(), c.args, &out, &out); status != c.status ||
+			!strings.Contains(out.String(), c.want) {
 			t.Errorf("rcpt-milter %q: exit status %d, %.200s\nwant %d, %s", c.args, status, &out, c.status, c.want)
 		}
 	}

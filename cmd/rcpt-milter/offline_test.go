@@ -17,8 +17,9 @@ func TestOffline(t *testing.T) {
 	for _, command := range [][]string{{"status"}, {"lookup", "jane@corp.example"}, {"report"}} {
 		out := r.want(exitNotReachable, command...)
 		for _, want := range []string{"the daemon is not reachable at unix:" + r.dir +
-			"/run/control.sock: the socket does not exist; is the daemon running", "cannot read its store either: store " +
-			r.dir + "/store: there is no store"} {
+			"/run/control.sock: the socket does not exist; is the daemon running",
+			"cannot read its store either: store " +
+				r.dir + "/store: there is no store"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("%s without a store says\n%swant %q", command, out, want)
 			}

@@ -15,7 +15,8 @@ import (
 // enforce adds domains to the configuration.
 func (r *rig) enforce(domains ...string) {
 	r.t.Helper()
-	r.edit("  corp.example: enforce\n", "  corp.example: enforce\n  "+strings.Join(domains, ": enforce\n  ")+": enforce\n")
+	r.edit("  corp.example: enforce\n", "  corp.example: enforce\n  "+strings.Join(domains, ": enforce\n  ")+
+		": enforce\n")
 }
 
 // wantEmpty compares the enforced domains without an address.
@@ -126,7 +127,8 @@ func TestEmptyParents(t *testing.T) {
 	r.serve()
 	r.want(exitOK, "sync", "--wait")
 	r.wantEmpty(".corp.example", ".none.example")
-	for address, status := range map[string]int{"nobody@a.sub.example": exitFailure, "nobody@b.sub.example": exitTemporary,
+	for address, status := range map[string]int{"nobody@a.sub.example": exitFailure,
+		"nobody@b.sub.example":  exitTemporary,
 		"nobody@a.none.example": exitTemporary, "nobody@y.listed.example": exitFailure,
 		"nobody@z.listed.example": exitTemporary} {
 		r.want(status, "lookup", address)
@@ -289,7 +291,8 @@ func TestConfigJudges(t *testing.T) {
 			t.Errorf("Judges(%q) = %t, want %t", domain, got, want)
 		}
 	}
-	for domain, want := range map[string]bool{"c.test": true, "x.p.d.test": true, "d.test": false, "other.test": false} {
+	for domain, want := range map[string]bool{"c.test": true, "x.p.d.test": true, "d.test": false,
+		"other.test": false} {
 		if got := c.HasEntry(domain); got != want {
 			t.Errorf("HasEntry(%q) = %t, want %t", domain, got, want)
 		}

@@ -106,7 +106,8 @@ func TestReadOnlyDisk(t *testing.T) {
 		if got, body, err := getFrom(t.Context(), "tcp", metrics, metrics, "/readyz", nil); got != code {
 			t.Errorf("/readyz: %d %s, %v, want %d", got, body, err, code)
 		}
-		if line := `rcpt_milter_store_state{state="` + string(state) + `"} 1`; !strings.Contains(r.scrape(metrics), line) {
+		if line := `rcpt_milter_store_state{state="` + string(state) + `"} 1`; !strings.Contains(r.scrape(metrics),
+			line) {
 			t.Errorf("the metrics have no %s", line)
 		}
 	}

@@ -29,8 +29,8 @@ func TestReload(t *testing.T) {
 
 	r.edit("report.example: report", "report.example: enforce\n  new.example: enforce")
 	r.edit("level: debug", "level: warn, format: json")
-	r.edit("removal_grace: 0s", "removal_grace: 0s\nalways_accept: [postmaster, sales]\nlimits: {connections: 3, idle: "+
-		"1h}\nlate_after: 1m")
+	r.edit("removal_grace: 0s", "removal_grace: 0s\nalways_accept: [postmaster, sales]\nlimits: {connections: 3, "+
+		"idle: 1h}\nlate_after: 1m")
 	said := r.want(exitOK, "reload")
 	session.want(t, "nobody@report.example", "451") // no address of it is known
 	session.want(t, "nobody@new.example", "451")

@@ -23,17 +23,19 @@ func (a *app) removalsCommand() *cobra.Command {
 		Long: "Lists the removals that wait: addresses that a directory no longer has, and that are still accepted. They\n" +
 			"wait because so many at once may be an accident, or because the domain controller may not have replicated\n" +
 			"them yet.\n\n" +
-			"Exit status: 0 listed, approved or discarded, also if there are none; 1 failure.",
+			"Exit status: 0 listed, approved or discarded, even if there are none; 1 failure.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.removals(command.Context(), q, asJSON) },
 	}
 	command.PersistentFlags().StringVar(&q.Directory, "directory", "", "only those of the directory with this `NAME`")
 	command.Flags().BoolVar(&asJSON, "json", false, "as JSON, for tools")
-	approve := a.settleCommand("approve", "Apply the held removals", "Applies the held removals. On a terminal it shows\n"+
-		"how many addresses each domain would lose, and asks for confirmation.\n"+
-		"The command waits for a running pass, but does not approve what that pass holds. It leaves removals\n"+
-		"that wait for replication or for the next pass.", &q,
-		func(client *control.Client, ctx context.Context, q control.RemovalsQuery, done func(control.RemovalsDone)) error {
+	approve := a.settleCommand("approve", "Apply the held removals",
+		"Applies the held removals. On a terminal it shows\n"+
+			"how many addresses each domain would lose, and asks for confirmation.\n"+
+			"The command waits for a running pass, but does not approve what that pass holds. It leaves removals\n"+
+			"that wait for replication or for the next pass.", &q,
+		func(client *control.Client, ctx context.Context, q control.RemovalsQuery,
+			done func(control.RemovalsDone)) error {
 			all := []control.RemovalsQuery{q}
 			if !yes {
 				var err error
@@ -49,8 +51,8 @@ func (a *app) removalsCommand() *cobra.Command {
 			return nil
 		})
 	approve.Flags().BoolVar(&yes, "yes", false, "do not ask for confirmation")
-	approve.Flags().Uint64Var(&q.UpTo, "up-to", 0, "only those held by this `PASS` and earlier ones (default: all that "+
-		"are held now)")
+	approve.Flags().Uint64Var(&q.UpTo, "up-to", 0, "only those held by this `PASS` and earlier ones (default: all "+
+		"that are held now)")
 	command.AddCommand(approve,
 		a.settleCommand("discard", "Discard the held removals",
 			"Discards the held removals: the addresses stay until a full pass finds them missing again.\n"+
@@ -62,12 +64,13 @@ func (a *app) removalsCommand() *cobra.Command {
 func (a *app) settleCommand(use, short, long string, q *control.RemovalsQuery,
 	do func(*control.Client, context.Context, control.RemovalsQuery, func(control.RemovalsDone)) error) *cobra.Command {
 	return &cobra.Command{
-		Use: use, Short: short, Long: long + "\n\nExit status: 0 done, also if nothing was held; 1 failure.",
+		Use: use, Short: short, Long: long + "\n\nExit status: 0 done, even if nothing was held; 1 failure.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if q.UpTo != 0 && q.Directory == "" {
-				return &exitError{exitUsage, errors.New("--up-to requires --directory: passes are numbered across all " +
-					"directories, and another directory may have made one since")}
+				return &exitError{exitUsage,
+					errors.New("--up-to requires --directory: passes are numbered across all " +
+						"directories, and another directory may have made one since")}
 			}
 			client, err := a.client()
 			if err != nil {
@@ -189,7 +192,8 @@ func (l *removalList) flush() error {
 func (l *removalList) heading(p *terminal.Page) string {
 	for _, d := range l.status.Directories {
 		if d.Name == l.directory && d.HeldRemovals > 0 {
-			return p.Warn(text.Count(d.HeldRemovals, "removal", "removals")+" held back") + ": " + text.Printable(d.HoldReason)
+			return p.Warn(text.Count(d.HeldRemovals, "removal", "removals")+" held back") + ": " +
+				text.Printable(d.HoldReason)
 		}
 	}
 	return "removals that need no approval"

@@ -180,8 +180,8 @@ func TestJSONRows(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		if err := json.Unmarshal(out.Bytes(), &got); err != nil || !cmp.Equal(want, got) || strings.Contains(out.String(),
-			"\x1b") {
+		if err := json.Unmarshal(out.Bytes(), &got); err != nil || !cmp.Equal(want, got) ||
+			strings.Contains(out.String(), "\x1b") {
 			t.Errorf("%d rows: %q, %v, want %q", n, out, err, want)
 		}
 	}
@@ -209,7 +209,8 @@ func TestInternalOnlyRemovals(t *testing.T) {
 		t.Errorf("lookup of a held one gives %+v", got)
 	}
 	held := rows[control.HeldRemoval](r, exitOK, "removals")
-	if len(held) != 4 || !held[0].BecomesInternalOnly || !held[0].LastOwner || held[0].WaitsFor != control.WaitsApproval {
+	if len(held) != 4 || !held[0].BecomesInternalOnly || !held[0].LastOwner ||
+		held[0].WaitsFor != control.WaitsApproval {
 		t.Errorf("removals --json gives %+v", held)
 	}
 	r.want(exitOK, "removals", "approve")
@@ -218,7 +219,8 @@ func TestInternalOnlyRemovals(t *testing.T) {
 	}
 	if got := r.lookup(exitTemporary, "u0@corp.example"); got.Verdict != "in-grace" || got.Rule != 8 ||
 		!strings.HasPrefix(got.Reply, "450 4.1.1 <u0@corp.example>: ") ||
-		!slices.ContainsFunc(got.History, func(r control.JournalRow) bool { return r.Change == "-" && r.InternalOnly }) {
+		!slices.ContainsFunc(got.History,
+			func(r control.JournalRow) bool { return r.Change == "-" && r.InternalOnly }) {
 		t.Errorf("lookup after the approval gives %+v", got)
 	}
 	r.want(exitOK, "lookup", "u0@corp.example", "--authenticated")

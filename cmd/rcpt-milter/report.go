@@ -39,12 +39,14 @@ func (a *app) reportCommand() *cobra.Command {
 				return err
 			}
 			if limit < 0 {
-				return &exitError{exitUsage, fmt.Errorf("--limit: expected a number of rows, or 0 for all, got %d", limit)}
+				return &exitError{exitUsage, fmt.Errorf("--limit: expected a number of rows, or 0 for all, got %d",
+					limit)}
 			}
 			if asJSON && !command.Flags().Changed("limit") {
 				limit = 0
 			}
-			return a.refused(command.Context(), control.ReportQuery{Since: control.Time{Time: at}, Limit: limit}, asJSON)
+			return a.refused(command.Context(), control.ReportQuery{Since: control.Time{Time: at}, Limit: limit},
+				asJSON)
 		},
 	}
 	flags := command.Flags()

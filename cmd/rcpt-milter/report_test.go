@@ -14,16 +14,19 @@ import (
 
 func TestPrintReport(t *testing.T) {
 	name := func(name string, refused, would int64, ago time.Duration) control.RefusedName {
-		return control.RefusedName{Name: name, Refused: refused, WouldRefuse: would, First: before(ago), Last: before(ago)}
+		return control.RefusedName{Name: name, Refused: refused, WouldRefuse: would, First: before(ago),
+			Last: before(ago)}
 	}
 	near := control.RefusedAddress{RefusedName: name("jane.deo@x.test", 12, 0, time.Hour), Network: "192.0.2.0/24",
 		Verdict: "unknown", Now: control.NowUnknown}
 	full := control.Report{
 		From: before(24 * time.Hour), To: before(0), Refused: 12345, WouldRefuse: 67, Unlisted: 1000,
-		Verdicts: map[string]int64{"unknown": 12000, "harvest-limited": 412}, Incomplete: "store: not enough\x1b[2J space",
+		Verdicts:   map[string]int64{"unknown": 12000, "harvest-limited": 412},
+		Incomplete: "store: not enough\x1b[2J space",
 		Addresses: []control.RefusedAddress{near,
 			{RefusedName: name("new@x.test", 0, 67, 25*time.Hour), Network: "", Now: control.NowKnown},
-			{RefusedName: name("x\u202ey@x.test", 1, 0, time.Minute), Network: "2001:db8::/64", Now: control.NowRemoved}},
+			{RefusedName: name("x\u202ey@x.test", 1, 0, time.Minute), Network: "2001:db8::/64",
+				Now: control.NowRemoved}},
 		Domains:    []control.RefusedName{name("x.test", 12345, 67, time.Minute)},
 		Networks:   []control.RefusedName{name("192.0.2.0/24", 12000, 0, time.Hour)},
 		NearMisses: []control.NearMiss{{RefusedAddress: near, Known: []string{"jane.doe@x.test", "jane.dei@x.test"}}},

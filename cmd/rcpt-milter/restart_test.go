@@ -56,7 +56,8 @@ func (l *load) session() error {
 		return err
 	}
 	defer p.Close()
-	for recipient, want := range map[string]string{"jane@corp.example": "continue", "nobody@corp.example": "550 5.1.1"} {
+	for recipient, want := range map[string]string{"jane@corp.example": "continue",
+		"nobody@corp.example": "550 5.1.1"} {
 		if got, err := p.ask(recipient); err != nil {
 			return err
 		} else if !strings.HasPrefix(got, want) {

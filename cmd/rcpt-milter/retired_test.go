@@ -54,7 +54,8 @@ func TestRetiredDirectory(t *testing.T) {
 			t.Errorf("status says\n%s", out)
 		}
 		if got := rows[control.HeldRemoval](r, exitOK, "removals", "--directory", "lab"); len(got) != 1 ||
-			got[0].WaitsFor != control.WaitsApproval || got[0].Why != "no address of the domain lab.example would be left" {
+			got[0].WaitsFor != control.WaitsApproval ||
+			got[0].Why != "no address of the domain lab.example would be left" {
 			t.Errorf("removals gives %+v", got)
 		}
 		d.stop()

@@ -140,7 +140,8 @@ func (r *rig) want(status int, args ...string) string {
 	r.t.Helper()
 	got, stdout, stderr := r.command(args...)
 	if got != status {
-		r.t.Errorf("rcpt-milter %s: exit status %d, want %d\n%s%s", strings.Join(args, " "), got, status, stdout, stderr)
+		r.t.Errorf("rcpt-milter %s: exit status %d, want %d\n%s%s", strings.Join(args, " "), got, status, stdout,
+			stderr)
 	}
 	return stdout + stderr
 }

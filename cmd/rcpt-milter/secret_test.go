@@ -30,7 +30,8 @@ func TestNoBindWithABadPasswordFile(t *testing.T) {
 					t.Errorf("%v says nothing of it:\n%s", command, out)
 				}
 			}
-			if s := r.status(); s.State != control.NotReady || !strings.Contains(s.Directories[0].LastError, bad.words) {
+			if s := r.status(); s.State != control.NotReady ||
+				!strings.Contains(s.Directories[0].LastError, bad.words) {
 				t.Errorf("status %s, last error %q", s.State, s.Directories[0].LastError)
 			}
 			if got := r.server.Stats(); got.Connections != 0 {

@@ -66,7 +66,8 @@ func TestServe(t *testing.T) {
 	}{
 		{"JANE.DOE@corp.example", exitOK, "in the index (verdict known, row 6)"},
 		{"<jane@corp.example>", exitOK, "CN=jane,CN=Users," + base},
-		{"nobody@corp.example", exitFailure, "550 5.1.1 <nobody@corp.example>: Recipient address rejected: User unknown"},
+		{"nobody@corp.example", exitFailure, "550 5.1.1 <nobody@corp.example>: Recipient address rejected: User " +
+			"unknown"},
 		{"nobody@report.example", exitOK, "in mode enforce it would be 550 5.1.1"},
 		{"nobody@elsewhere.example", exitOK, "verdict not-ours"},
 		{"Postmaster@corp.example", exitOK, "verdict always"},
@@ -275,16 +276,16 @@ func TestServeRefuses(t *testing.T) {
 		want   string
 	}{
 		{"store in use", func(o *rig) { o.edit(o.dir+"/store", r.dir+"/store") }, exitFailure,
-			"rcpt-milter: store " + r.dir + "/store: another process has the store open; stop that process, or set another " +
-				"store.dir\n"},
+			"rcpt-milter: store " + r.dir + "/store: another process has the store open; stop that process, or set " +
+				"another store.dir\n"},
 		{"control socket in use", func(o *rig) { o.edit(o.dir+"/run", r.dir+"/run") }, exitFailure,
 			`rcpt-milter: control: listen "unix:` + r.dir +
 				`/run/control.sock": another process listens there; stop it or choose another address` + "\n"},
 		{"milter socket in use", func(o *rig) { o.edit(o.dir+"/milter", r.dir+"/milter") }, exitFailure,
 			`rcpt-milter: listen "unix:` + r.dir +
 				`/milter/milter.sock": another process listens there; stop it or choose another address` + "\n"},
-		{"a file in the way", func(o *rig) { o.write("file", "precious"); o.edit("/run/control.sock", "/file") }, exitFailure,
-			"/file exists and is not a socket (-rw-------); move it away or choose another path\n"},
+		{"a file in the way", func(o *rig) { o.write("file", "precious"); o.edit("/run/control.sock", "/file") },
+			exitFailure, "/file exists and is not a socket (-rw-------); move it away or choose another path\n"},
 		{"unknown key", func(o *rig) { o.edit("poll:", "pol:") }, exitConfig,
 			`config.yaml:15:5: unknown key "pol" in directories[0]; did you mean "poll"?` + "\n"},
 		{"password file missing", func(o *rig) { o.edit("/password}", "/passwort}") }, exitConfig,

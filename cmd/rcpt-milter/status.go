@@ -31,7 +31,7 @@ func (a *app) statusCommand() *cobra.Command {
 			"the status until q or Ctrl-C, also across restarts of the daemon; arrow keys scroll.\n\n" +
 			"Exit status: 0 fresh; 1 late, removals held, a directory failing, a closed listener or an alarm; 2 stale or\n" +
 			"not ready, also if an enforced domain has no known address, the store is damaged or cannot be read, or Postfix\n" +
-			"cannot connect; 3 daemon not reachable, also if its store is shown.",
+			"cannot connect; 3 daemon not reachable, even if its store is shown.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			switch {

@@ -19,8 +19,9 @@ import (
 func (a *app) watch(ctx context.Context, every time.Duration) error {
 	screen, ok := a.stdout.(*os.File)
 	if !ok || !terminal.IsScreen(screen) {
-		return &exitError{exitUsage, errors.New("--watch needs a terminal that can move its cursor; for anything else " +
-			"there are --json and --nagios")}
+		return &exitError{exitUsage,
+			errors.New("--watch needs a terminal that can move its cursor; for anything else " +
+				"there are --json and --nagios")}
 	}
 	if every < 500*time.Millisecond {
 		return &exitError{exitUsage, fmt.Errorf("--every: expected 500ms or longer, got %v", every)}
@@ -179,7 +180,8 @@ func (w *watcher) lines(columns int) []string {
 	}
 	for _, d := range w.status.Directories {
 		if trail := w.passes[d.Name]; trail != nil && len(trail.seconds) > 0 {
-			p.Trail("passes of "+text.Printable(d.Name), trail.seconds, fmt.Sprintf("%.3f s the last", trail.seconds.Last()))
+			p.Trail("passes of "+text.Printable(d.Name), trail.seconds,
+				fmt.Sprintf("%.3f s the last", trail.seconds.Last()))
 		}
 	}
 	p.WriteByte('\n')

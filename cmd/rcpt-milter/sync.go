@@ -42,7 +42,8 @@ func (a *app) sync(ctx context.Context, q control.SyncQuery) error {
 		return fmt.Errorf("no longer waiting; the passes go on")
 	}
 	if err == nil && !q.Wait {
-		_, err = fmt.Fprintln(a.stdout, "Passes are under way; see \"rcpt-milter status\", or wait for them with --wait.")
+		_, err = fmt.Fprintln(a.stdout, "Passes are under way; see \"rcpt-milter status\", or wait for them with "+
+			"--wait.")
 	}
 	return err
 }
@@ -87,8 +88,8 @@ func (p *progress) draw() {
 		if bar != "" {
 			bar += " "
 		}
-		passes = append(passes, fmt.Sprintf("%s: %s pass, %s%s", text.Printable(e.Directory), text.Printable(e.Kind), bar,
-			console.Progress(e)))
+		passes = append(passes, fmt.Sprintf("%s: %s pass, %s%s", text.Printable(e.Directory), text.Printable(e.Kind),
+			bar, console.Progress(e)))
 	}
 	p.Draw(strings.Join(passes, "; "))
 }

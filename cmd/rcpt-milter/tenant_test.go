@@ -32,7 +32,8 @@ func tenantRig(t *testing.T) (r *rig, page string) {
 	r.edit("  report.example: report\n", "  report.example: report\n  mine.example: enforce\n  .mine.example: report\n"+
 		"  theirs.example: enforce\n  alias.example: enforce\n")
 	r.edit("removal_grace: 0s", "removal_grace: 0s\ndomain_aliases: {alias.example: theirs.example}")
-	tokens := r.write("tokens", adminToken+" *\n"+mineToken+" mine.example .mine.example\n"+aliasToken+" alias.example\n")
+	tokens := r.write("tokens", adminToken+" *\n"+mineToken+" mine.example .mine.example\n"+aliasToken+
+		" alias.example\n")
 	r.edit("control: ", "page: {listen: inet:"+page+", tokens: "+tokens+"}\ncontrol: ")
 	return r, page
 }
@@ -108,8 +109,8 @@ func TestTenants(t *testing.T) {
 		}
 		var l control.TenantLookup
 		read(mineToken, "/v1/lookup?address=Bob@MINE.example", &l)
-		if l.Verdict != "known" || l.Outcome != control.Accepted || l.Canonical != "bob@mine.example" || len(l.Owners) != 1 ||
-			l.Owners[0].Class != "user" {
+		if l.Verdict != "known" || l.Outcome != control.Accepted || l.Canonical != "bob@mine.example" ||
+			len(l.Owners) != 1 || l.Owners[0].Class != "user" {
 			t.Errorf("the lookup is %+v", l)
 		}
 		var report control.TenantReport
@@ -127,7 +128,8 @@ func TestTenants(t *testing.T) {
 		for _, path := range []string{"/lookup", "/v1/lookup"} {
 			var answers []string
 			for _, address := range []string{"carol@theirs.example", "nobody@theirs.example", "jane@corp.example",
-				"x@report.example", "x@no.such.domain", "postmaster", "postmaster@theirs.example", "carol@alias.example",
+				"x@report.example", "x@no.such.domain", "postmaster", "postmaster@theirs.example",
+				"carol@alias.example",
 				"mine.example", "@mine.example@theirs.example", "<@mine.example:carol@theirs.example>",
 				`"bob@mine.example"@theirs.example`, "bob@mine.example@theirs.example",
 				"bob@mine.example\r\n@theirs.example", "\x00"} {
@@ -146,8 +148,8 @@ func TestTenants(t *testing.T) {
 	t.Run("alias of a foreign domain", func(t *testing.T) {
 		var l control.TenantLookup
 		code, body := get(aliasToken, "/v1/lookup?address=carol@alias.example")
-		if err := json.Unmarshal([]byte(body), &l); code != http.StatusOK || err != nil || l.Outcome != control.Accepted ||
-			len(l.Owners)+len(l.History) != 0 {
+		if err := json.Unmarshal([]byte(body), &l); code != http.StatusOK || err != nil ||
+			l.Outcome != control.Accepted || len(l.Owners)+len(l.History) != 0 {
 			t.Errorf("%d, %v\n%s", code, err, body)
 		}
 		secret("the lookup", strings.ReplaceAll(body, "carol@alias.example", ""))
@@ -213,7 +215,8 @@ func TestTenantDecisions(t *testing.T) {
 				t.Errorf("the decisions (-want +got):\n%s", diff)
 			}
 			code, body, err = getFrom(t.Context(), "tcp", page, page, "/", bearer(token))
-			if code != http.StatusOK || err != nil || strings.Contains(body, "theirs") || strings.Contains(body, "And ") {
+			if code != http.StatusOK || err != nil || strings.Contains(body, "theirs") ||
+				strings.Contains(body, "And ") {
 				t.Errorf("the page: %d, %v\n%s", code, err, body)
 			}
 		}
@@ -222,11 +225,13 @@ func TestTenantDecisions(t *testing.T) {
 	for _, foreign := range []string{"x@theirs.example", "x@corp.example"} {
 		session.want(t, foreign, "550")
 	}
-	for _, in := range []string{"x@theirs7.example", "x@a.shared.example", "x@a.b.shared.example", "x@c.shared.example"} {
+	for _, in := range []string{"x@theirs7.example", "x@a.shared.example", "x@a.b.shared.example",
+		"x@c.shared.example"} {
 		session.want(t, in, "451") // no address there is known
 	}
 	check()
-	if all := r.status().DomainDecisions; all["theirs7.example"]["temporary"] != 1 || all[".shared.example"]["temporary"] != 3 {
+	if all := r.status().DomainDecisions; all["theirs7.example"]["temporary"] != 1 ||
+		all[".shared.example"]["temporary"] != 3 {
 		t.Errorf("the decisions of all are %v", all)
 	}
 }
@@ -300,7 +305,8 @@ func TestTokensOnUnixSocket(t *testing.T) {
 	r.serve()
 	get := func(token string) int {
 		t.Helper()
-		code, _, err := getFrom(t.Context(), "unix", filepath.Join(r.dir, "run/page.sock"), "localhost", "/", bearer(token))
+		code, _, err := getFrom(t.Context(), "unix", filepath.Join(r.dir, "run/page.sock"), "localhost", "/",
+			bearer(token))
 		if err != nil {
 			t.Fatal(err)
 		}

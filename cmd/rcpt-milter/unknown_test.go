@@ -63,7 +63,8 @@ func TestConfirmThroughTheDaemon(t *testing.T) {
 	}
 	r.ad.ReplicateFrom(second, 0) // the first controller hears of it; the next pass is an hour away
 	session.want(t, "new@corp.example", "continue")
-	s := r.waitFor("the address is in the index", func(s control.Status) bool { return s.Domains["report.example"] == 1 })
+	s := r.waitFor("the address is in the index",
+		func(s control.Status) bool { return s.Domains["report.example"] == 1 })
 	if c := s.Confirm; c.Found != 2 || c.NotFound != 1 || c.Remembered != 1 || c.Unanswered+c.OverBudget != 0 ||
 		s.Decisions["confirmed"] != 1 {
 		t.Errorf("status: %+v, decisions %v", c, s.Decisions)
@@ -187,7 +188,8 @@ func TestHarvestByDefault(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer session.Close()
-		reply, err := session.askAs("{client_addr}\x00IPv6:2001:db8:64::192.0.2.1\x00{mail_addr}\x00from@client.example\x00",
+		reply, err := session.askAs(
+			"{client_addr}\x00IPv6:2001:db8:64::192.0.2.1\x00{mail_addr}\x00from@client.example\x00",
 			fmt.Sprintf("guess%d@corp.example", n))
 		if err != nil {
 			t.Fatal(err)
@@ -204,7 +206,8 @@ func TestHarvestByDefault(t *testing.T) {
 		len(h.Limited) != 1 || h.Limited[0].Network != "192.0.2.0/24" {
 		t.Errorf("status: %+v", h)
 	}
-	if out := r.want(exitOK, "status"); !strings.Contains(out, "in mode report: 10 recipients would have been deferred") {
+	if out := r.want(exitOK, "status"); !strings.Contains(out,
+		"in mode report: 10 recipients would have been deferred") {
 		t.Errorf("status:\n%s", out)
 	}
 	if body := r.scrape(address); !strings.Contains(body, "\nrcpt_milter_harvest_would_limit_total 10\n") {

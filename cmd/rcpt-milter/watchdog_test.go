@@ -66,8 +66,8 @@ func TestWatchdog(t *testing.T) {
 		reloaded.Store(true)
 	}()
 	reloading := false
-	for !reloading || !reloaded.Load() || seen["STATUS=fresh, 2 addresses, 0 sessions; the configuration last read is "+
-		"refused"] == 0 {
+	for !reloading || !reloaded.Load() || seen["STATUS=fresh, 2 addresses, 0 sessions; the configuration last read was "+
+		"rejected"] == 0 {
 		text := message()
 		reloading = reloading || strings.HasPrefix(text, "RELOADING=1\nMONOTONIC_USEC=")
 		seen[text]++

@@ -53,7 +53,8 @@ func (s *storyteller) startFleet(ctx context.Context) error {
 			return err
 		}
 		if open != way.want {
-			return fmt.Errorf("TCP connection from %s to port 636 of dc1: open is %t, want %t", way.from, open, way.want)
+			return fmt.Errorf("TCP connection from %s to port 636 of dc1: open is %t, want %t", way.from, open,
+				way.want)
 		}
 		s.line("%s → dc1, TCP 636: %s", way.from, map[bool]string{true: "connects", false: "no connection"}[open])
 	}

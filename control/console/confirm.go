@@ -67,7 +67,8 @@ func (w Writer) harvestLine(n control.HarvestNetwork) string {
 		network += " (bounces)"
 	}
 	if !n.Until.IsZero() {
-		return fmt.Sprintf("%s asked about %s that were rejected, until %s", network, text.Number(n.Unknown), w.At(n.Until))
+		return fmt.Sprintf("%s asked about %s that were rejected, until %s", network, text.Number(n.Unknown),
+			w.At(n.Until))
 	}
 	return fmt.Sprintf("%s has asked about %s, of which %s were rejected", network,
 		text.Count(n.Recipients, "recipient", "recipients"), text.Number(n.Unknown))

@@ -53,8 +53,9 @@ func freshStatus() control.Status {
 		Version: writer.Version, Started: before(75 * time.Hour), State: control.Fresh,
 		Addresses: 1234567, Objects: 456789, Digest: strings.Repeat("0f", 32), Sessions: 12,
 		StoreVerified: before(5 * time.Hour),
-		Domains:       map[string]int64{"example.com": 1230000, "sub.example.org": 4567, "corp.mail.onmicrosoft.com": 1},
-		Modes:         map[string]string{"example.com": "enforce", ".example.org": "report", "new.example": "pass"},
+		Domains: map[string]int64{"example.com": 1230000, "sub.example.org": 4567,
+			"corp.mail.onmicrosoft.com": 1},
+		Modes: map[string]string{"example.com": "enforce", ".example.org": "report", "new.example": "pass"},
 		Confirm: &control.ConfirmStatus{Found: 1, NotFound: 2, Remembered: 3, Directories: []control.ConfirmDirectory{
 			{Name: "corp", DomainController: "dc2.corp.example"}, {Name: "lab", DomainController: "dc.lab.example",
 				Followed: true}}},
@@ -73,8 +74,8 @@ func freshStatus() control.Status {
 			Name: "corp", State: control.Fresh, DomainController: "dc1.corp.example",
 			InvocationID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455",
 			USN:          7654321, HighestCommittedUSN: 7654330, LastSuccess: before(3 * time.Second),
-			LastIncremental: &control.PassStatus{Number: 1234, Started: before(3 * time.Second), Seconds: 0.0213, Seen: 3,
-				Added: 1, Changed: 1, Result: control.ResultOK},
+			LastIncremental: &control.PassStatus{Number: 1234, Started: before(3 * time.Second), Seconds: 0.0213,
+				Seen: 3, Added: 1, Changed: 1, Result: control.ResultOK},
 			LastFull: &control.PassStatus{Number: 1, Started: before(7 * time.Hour), Seconds: 12.34567, Seen: 456999,
 				Added: 1234567, Changed: 456789, Result: control.ResultOK},
 			FullPassReason: "it was never read before", NextPass: before(-2 * time.Second),
@@ -108,7 +109,8 @@ func troubledStatus() control.Status {
 			UnreadLines: []string{"line 1: a", "line 2: b\x1b", "line 3: c", "line 4: d"}},
 	}
 	s.Confirm = &control.ConfirmStatus{Found: 3, NotFound: 1200, Remembered: 40, OverBudget: 7, Unanswered: 2,
-		Directories: []control.ConfirmDirectory{{Name: "corp", LastError: "dc2.corp.example:636: no answer"}, {Name: "lab"}}}
+		Directories: []control.ConfirmDirectory{{Name: "corp", LastError: "dc2.corp.example:636: no answer"},
+			{Name: "lab"}}}
 	s.Export.Held, s.Export.Since = "the store is damaged", before(time.Hour)
 	s.Export.Union, s.Export.Kept = "directory lab is stale", 2
 	s.Export.Trouble = "export.command: postmap: exit status 1"
@@ -123,7 +125,8 @@ func troubledStatus() control.Status {
 	d.State, d.LastError, d.FailingSince = control.Stale,
 		"dc1.corp.example:636: bind as \"svc\" is refused: the password has expired", before(5*time.Hour)
 	d.HeldRemovals, d.HoldReason, d.DeletedObjectsVisible = 600, "600 removals in 24h exceed max (500)", ptr(false)
-	d.Notify, d.DeletedObjectsGrant = false, directory.GrantDeletedObjects("DC=corp,DC=example", "svc-mail@corp.example")
+	d.Notify, d.DeletedObjectsGrant = false, directory.GrantDeletedObjects("DC=corp,DC=example",
+		"svc-mail@corp.example")
 	d.Warnings = []string{"ldaps://corp.example:636 leads to dc1.corp.example or to dc2.corp.example, and each " +
 		"change costs a full pass"}
 	d.LastIncremental.Result = control.ResultHeld
@@ -170,7 +173,8 @@ func TestStateTitle(t *testing.T) {
 	}{
 		{"fresh", control.Status{State: control.Fresh}, "State: fresh\n", "unknown"},
 		{"late", control.Status{State: control.Late, Directories: directories(control.Late)}, "older", "unknown"},
-		{"stale directory", control.Status{State: control.Stale, Directories: directories(control.Fresh, control.Stale)},
+		{"stale directory",
+			control.Status{State: control.Stale, Directories: directories(control.Fresh, control.Stale)},
 			"stale_after; in its enforced domains, unknown recipients get 451", "file"},
 		{"stale file, no directory", control.Status{State: control.Stale, AcceptFiles: staleFile},
 			"an accept file is stale; in its enforced domains, unknown recipients get 451", "stale_after"},
@@ -237,10 +241,11 @@ func TestLookup(t *testing.T) {
 		Address: "Jane.Doe@Example.com", Canonical: "jane.doe@example.com", Domain: "example.com", Mode: "enforce",
 		Outcome: control.Accepted, Reply: "continue", Verdict: "known", Rule: 6, Reason: "in the index",
 		Owners: []control.Owner{
-			{Directory: "corp", GUID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455", DN: "CN=Jane Doe,OU=Staff,DC=corp,DC=example",
-				Class:     "user",
-				Attribute: "proxyAddresses", Learned: before(26 * time.Hour), Pass: 17, DomainController: "dc1.corp.example",
-				USN: 4711, InternalOnly: true},
+			{Directory: "corp", GUID: "6f1e3c70-5a3b-4c1d-9e8f-001122334455",
+				DN: "CN=Jane Doe,OU=Staff,DC=corp,DC=example", Class: "user",
+				Attribute: "proxyAddresses", Learned: before(26 * time.Hour), Pass: 17,
+				DomainController: "dc1.corp.example",
+				USN:              4711, InternalOnly: true},
 			{Directory: "lab", GUID: "00112233-4455-6677-8899-aabbccddeeff", DN: "CN=Jane,DC=lab", Class: "contact",
 				Attribute: "mail",
 				Learned:   before(72 * time.Hour), Pass: 2, DomainController: "dc.lab", USN: 5, Gone: true},
@@ -267,8 +272,9 @@ func TestLookup(t *testing.T) {
 			DN: "CN=Jane", Pass: uint64(i), Time: before(time.Duration(48-i) * time.Hour)})
 	}
 	unreadable := control.LookupAnswer{
-		Address: "a\x1b[2Jb\u202ec\xff\r\n@example.com", Domain: "example.com", Mode: "enforce", Outcome: control.Deferred,
-		Reply: "451 4.3.0 <?>", Verdict: "error", Reason: "an internal error", Error: "store: \x1b]0;title\a",
+		Address: "a\x1b[2Jb\u202ec\xff\r\n@example.com", Domain: "example.com", Mode: "enforce",
+		Outcome: control.Deferred,
+		Reply:   "451 4.3.0 <?>", Verdict: "error", Reason: "an internal error", Error: "store: \x1b]0;title\a",
 	}
 	for file, answer := range map[string]control.LookupAnswer{"lookup-known.txt": known, "lookup-unknown.txt": unknown,
 		"lookup-past.txt": past, "lookup-report.txt": report, "lookup-hostile.txt": unreadable} {

@@ -10,7 +10,7 @@ import (
 	"rcpt-milter/internal/text"
 )
 
-// longestName limits the bytes of a domain in a table, so that one name does not move all numbers off the
+// longestName limits the bytes of a domain in a table, so one name does not move all numbers off the
 // screen.
 const longestName = 48
 

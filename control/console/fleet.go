@@ -74,8 +74,9 @@ func (w Writer) streamLines(p *terminal.Page, d control.DirectoryStatus) {
 		p.Line("index", p.Warn("differs from that of the hub"))
 	}
 	if s.TooLarge > 0 {
-		p.Line("too large", p.Warn(text.Count(s.TooLarge, "object has", "objects have")+" more addresses than a message can "+
-			"hold, and keeps what the index has; unknown recipients are deferred"))
+		p.Line("too large",
+			p.Warn(text.Count(s.TooLarge, "object has", "objects have")+" more addresses than a message can "+
+				"hold, and keeps what the index has; unknown recipients are deferred"))
 		p.More("split the object into several in Active Directory")
 	}
 	if s.Unreadable > 0 {
@@ -170,7 +171,8 @@ func (w Writer) engineLines(p *terminal.Page, e *control.EngineStatus) {
 	}
 	p.Line("clients", fmt.Sprintf("%s connected, %d enrolled", text.Number(int64(e.Clients)), e.Members))
 	if len(e.Flooding) > 0 {
-		p.Line("kept out", p.Warn(text.Printable(strings.Join(e.Flooding, ", "))+", for a minute after sending far too much"))
+		p.Line("kept out",
+			p.Warn(text.Printable(strings.Join(e.Flooding, ", "))+", for a minute after sending far too much"))
 	}
 	p.Line("disk", fmt.Sprintf("%.1f of %d MiB in %s", float64(e.Disk)/(1<<20), e.MaxDisk>>20,
 		text.Count(int64(e.Streams), "stream", "streams")))

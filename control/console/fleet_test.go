@@ -61,8 +61,9 @@ func edgeStatus() control.Status {
 	d.DomainController, d.USN, d.HighestCommittedUSN = "hub hub1", 4711, 4711
 	d.Notify, d.DeletedObjectsVisible = false, nil
 	d.Stream = &control.StreamStatus{Link: connected(), Hub: "hub1", HubVersion: "1.2.3",
-		Controller: "dc1.corp.example", AsOf: before(3 * time.Second), Generation: "6f1e3c70-5a3b-4c1d-9e8f-001122334455",
-		Sequence: 4711, DigestOK: ptr(true)}
+		Controller: "dc1.corp.example", AsOf: before(3 * time.Second),
+		Generation: "6f1e3c70-5a3b-4c1d-9e8f-001122334455",
+		Sequence:   4711, DigestOK: ptr(true)}
 	s.Confirm.Directories = []control.ConfirmDirectory{{Name: "corp", DomainController: "hub hub1"}}
 	return s
 }

@@ -101,10 +101,11 @@ func (w Writer) overview(p *terminal.Page, s control.Status) {
 	}
 	w.exportLines(p, s.Export)
 	if m := s.Socketmap; m != nil {
-		p.Line("socketmap", fmt.Sprintf("%s found, %s not found, %s cannot tell", text.Number(m.OK), text.Number(m.NotFound),
-			text.Number(m.Temp)))
+		p.Line("socketmap", fmt.Sprintf("%s found, %s not found, %s cannot tell", text.Number(m.OK),
+			text.Number(m.NotFound), text.Number(m.Temp)))
 		if m.Perm > 0 {
-			p.More(p.Warn(text.Count(m.Perm, "request was", "requests were") + " malformed or for another map; see the log"))
+			p.More(p.Warn(text.Count(m.Perm, "request was", "requests were") + " malformed or for another map; see " +
+				"the log"))
 		}
 	}
 	p.Line("sessions", text.Number(int64(s.Sessions)))
@@ -155,7 +156,8 @@ const shownUnparsed = 3
 
 // unparsed writes the number of unusable values, and the first of them.
 func unparsed(p *terminal.Page, s control.Status) {
-	p.Line("unreadable", text.Count(s.Unparsed, "value", "values")+" in the directories that cannot be read as an address")
+	p.Line("unreadable", text.Count(s.Unparsed, "value", "values")+" in the directories that cannot be read as an "+
+		"address")
 	for _, v := range s.UnparsedValues[:min(len(s.UnparsedValues), shownUnparsed)] {
 		p.More(text.Printable(v.Text()))
 	}

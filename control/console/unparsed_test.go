@@ -16,7 +16,8 @@ func TestUnparsedLines(t *testing.T) {
 			Value: value, Reason: reason}
 	}
 	all := []control.UnparsedValue{
-		value("Ann", "proxyAddresses", "smtp:an\u200bn@x.test", "it contains the invisible character U+200B; remove it"),
+		value("Ann", "proxyAddresses", "smtp:an\u200bn@x.test",
+			"it contains the invisible character U+200B; remove it"),
 		value("Bo\x1bb", "uSNChanged", "", "this account cannot read it"),
 	}
 	for i := range 4 {

@@ -30,27 +30,31 @@ func newFleetCollector(backend Backend) *fleetCollector {
 	}
 	return &fleetCollector{
 		backend: backend, now: time.Now,
-		connected:   desc("stream_connected", "Whether the engine of a directory is connected, by directory.", "directory"),
+		connected: desc("stream_connected", "Whether the engine of a directory is connected, by directory.",
+			"directory"),
 		sequence:    desc("stream_sequence", "Sequence of the hub's state that this edge has read.", "directory"),
 		digestEqual: desc("stream_digest_equal", "Whether the index of this edge equals that of the hub.", "directory"),
-		unreadable: desc("stream_unreadable_objects", "Objects whose messages cannot be read and that keep their addresses.",
-			"directory"),
+		unreadable: desc("stream_unreadable_objects", "Objects whose messages cannot be read and that keep their "+
+			"addresses.", "directory"),
 		certificate: desc("stream_certificate_expiry_timestamp_seconds", "When the certificates of this host for the "+
 			"engine expire, those of the authority included.", "directory"),
-		leading:     desc("publish_leading", "Whether this hub publishes the directory (1) or another one may (0).", "directory"),
+		leading: desc("publish_leading", "Whether this hub publishes the directory (1) or another one may (0).",
+			"directory"),
 		published:   desc("publish_sequence", "Sequence of the state that was published last.", "directory"),
 		publishedAt: desc("publish_timestamp_seconds", "When this hub published last.", "directory"),
 		pending:     desc("publish_pending_objects", "Changed objects that are not published yet.", "directory"),
-		edges: desc("edges", "Edges that follow this hub, by state (fresh, late, stale, not_ready, silent).", "directory",
-			"state"),
+		edges: desc("edges", "Edges that follow this hub, by state (fresh, late, stale, not_ready, silent).",
+			"directory", "state"),
 		// Labels are names of enrolled edges, so there are few.
 		edgeLag: desc("edge_lag_seconds", "Time from the hub's state to its effect, as the edge reported.", "directory",
 			"edge"),
-		edgeBehind:    desc("edge_sequence_behind", "Messages up to the last change that the edge has not read.", "directory", "edge"),
-		engineUp:      desc("engine_up", "Whether the engine of this daemon is ready."),
-		engineDisk:    desc("engine_disk_bytes", "Disk space of the streams of the engine."),
-		engineMax:     desc("engine_disk_limit_bytes", "Highest disk space of the streams of the engine."),
-		engineExpires: desc("engine_certificate_expiry_timestamp_seconds", "When the first certificate of the engine expires."),
+		edgeBehind: desc("edge_sequence_behind", "Messages up to the last change that the edge has not read.",
+			"directory", "edge"),
+		engineUp:   desc("engine_up", "Whether the engine of this daemon is ready."),
+		engineDisk: desc("engine_disk_bytes", "Disk space of the streams of the engine."),
+		engineMax:  desc("engine_disk_limit_bytes", "Highest disk space of the streams of the engine."),
+		engineExpires: desc("engine_certificate_expiry_timestamp_seconds",
+			"When the first certificate of the engine expires."),
 	}
 }
 

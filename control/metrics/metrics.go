@@ -50,8 +50,9 @@ func New(version string) *Metrics {
 			Help: "Passes that ended, by directory, kind (full, incremental) and result (ok, held, failed).",
 		}, []string{"directory", "kind", "result"}),
 		lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "rcpt_milter_sync_lag_seconds",
-			Help:    "Time from a change of addresses on the domain controller to its effect here, in incremental passes.",
+			Name: "rcpt_milter_sync_lag_seconds",
+			Help: "Time from a change of addresses on the domain controller to its effect here, in incremental " +
+				"passes.",
 			Buckets: []float64{0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 7200},
 		}, []string{"directory"}),
 	}
@@ -124,8 +125,8 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		wouldRefuse: desc("would_refuse_total", "Recipients that only mode report kept from being refused, by verdict.",
 			"verdict"),
 		// Labels are entries of domains, so there are few.
-		domainDecisions: desc("domain_decisions_total", "Recipients judged, by domain of the configuration and outcome "+
-			"(accepted, refused, temporary, report-only).", "domain", "outcome"),
+		domainDecisions: desc("domain_decisions_total", "Recipients judged, by domain of the configuration and "+
+			"outcome (accepted, refused, temporary, report-only).", "domain", "outcome"),
 		sessions:  desc("sessions", "Open milter connections."),
 		addresses: desc("addresses", "Addresses in the index that have an owner."),
 		objects:   desc("objects", "Directory objects that own an address."),
@@ -176,14 +177,16 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 		fileFailing: desc("accept_file_failing",
 			"Whether an accept file cannot be used and its last good copy stays in effect.", "file"),
 		fileStale: desc("accept_file_stale",
-			"Whether an accept file is older than accept_files_max_age or may lack entries, and unknown recipients get 451.",
+			"Whether an accept file is older than accept_files_max_age or may lack entries, and unknown recipients "+
+				"get 451.",
 			"file"),
 		fileEntries: desc("accept_file_entries", "Addresses and domains of an accept file that are in effect.", "file"),
 		fileUnread:  desc("accept_file_unread_lines", "Lines of an accept file that do not count.", "file"),
 
 		// Labels are listeners of the configuration, so there are few.
 		listenerUp: desc("listener_up",
-			"Whether clients can connect to a listener (milter, socketmap, control, page, metrics).", "listener", "socket"),
+			"Whether clients can connect to a listener (milter, socketmap, control, page, metrics).", "listener",
+			"socket"),
 		listenerRestored: desc("listener_restored_total",
 			"How often the socket file of a listener was gone and was made again.", "listener", "socket"),
 		connections:      desc("connections", "Open connections, by listener.", "listener"),
@@ -197,8 +200,8 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 
 // Describe implements prometheus.Collector.
 func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.decisions, c.wouldRefuse, c.domainDecisions, c.sessions, c.addresses, c.objects,
-		c.lastSuccess, c.usnLag, c.held, c.storeVerified, c.alarms,
+	for _, d := range []*prometheus.Desc{c.decisions, c.wouldRefuse, c.domainDecisions, c.sessions, c.addresses,
+		c.objects, c.lastSuccess, c.usnLag, c.held, c.storeVerified, c.alarms,
 		c.certificate, c.password, c.account,
 		c.state, c.failing, c.warnings, c.reloadFailed, c.unparsed, c.harvest, c.emptyDomains, c.logDropped,
 

@@ -100,7 +100,8 @@ func TestMetricsOfAcceptFiles(t *testing.T) {
 	code, body := get(t, New("1.2.3").Handler(&fake{status: s}, noHosts, nil), "/metrics")
 	for _, want := range []string{`accept_file_failing{file="/etc/postfix/relay_recipients"} 1`,
 		"accept_file_failing{file=\"/etc/\ufffd\\\"x\\n\"} 0", "accept_file_entries{file=\"/etc/\ufffd\\\"x\\n\"} 2",
-		`accept_file_stale{file="/etc/postfix/relay_recipients"} 1`, "accept_file_stale{file=\"/etc/\ufffd\\\"x\\n\"} 0"} {
+		`accept_file_stale{file="/etc/postfix/relay_recipients"} 1`,
+		"accept_file_stale{file=\"/etc/\ufffd\\\"x\\n\"} 0"} {
 		if code != http.StatusOK || strings.Count(body, want) != 1 {
 			t.Errorf("%d, and no %s in\n%s", code, want, body)
 		}
@@ -128,11 +129,12 @@ func TestHealth(t *testing.T) {
 		{state(control.Fresh), "/readyz", 200, "ready: the index is fresh\n"},
 		{state(control.Late), "/readyz", 200, "ready: the index is late\n"},
 		{state(control.Stale), "/readyz", 200, "ready: the index is stale\n"},
-		{state(control.NotReady), "/readyz", 503, "not ready: a directory has not been read in full yet, or not since its " +
-			"rules changed; unknown recipients get 451 now (when_not_ready: tempfail)\n"},
-		{&fake{status: control.Status{State: control.NotReady, WhenNotReady: "accept"}}, "/readyz", 503, "not ready: a " +
-			"directory has not been read in full yet, or not since its rules changed; unknown recipients are accepted now " +
-			"(when_not_ready: accept)\n"},
+		{state(control.NotReady), "/readyz", 503, "not ready: a directory has not been read in full yet, or not " +
+			"since its rules changed; unknown recipients get 451 now (when_not_ready: tempfail)\n"},
+		{&fake{status: control.Status{State: control.NotReady, WhenNotReady: "accept"}}, "/readyz", 503,
+			"not ready: a " +
+				"directory has not been read in full yet, or not since its rules changed; unknown recipients are " +
+				"accepted now (when_not_ready: accept)\n"},
 		{&fake{status: control.Status{State: control.Fresh, StoreState: control.StoreFailed, StoreError: "I/O error"}},
 			"/readyz", 503, "not ready: the index cannot be read, and its recipients get 451: I/O error\n"},
 		{&fake{status: control.Status{State: control.Fresh, StoreState: control.StoreDamaged}}, "/readyz", 200,

@@ -43,7 +43,8 @@ type Limits struct {
 // Line returns the line of the plugin. Performance data follow a bar:
 // 'label'=value[unit];[warning];[critical]. Without limits the data have none.
 func Line(state State, s control.Status, limits *Limits, now time.Time) string {
-	return fmt.Sprintf("RCPT-MILTER %v - %s | %s\n", state, oneLine(problemsOf(s, now)), performanceData(s, limits, now))
+	return fmt.Sprintf("RCPT-MILTER %v - %s | %s\n", state, oneLine(problemsOf(s, now)),
+		performanceData(s, limits, now))
 }
 
 // ErrorLine returns the line of the plugin if there is no status.

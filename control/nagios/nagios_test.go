@@ -50,16 +50,17 @@ func TestProblems(t *testing.T) {
 			s.AcceptFiles = []control.AcceptFile{{File: "/good"}, {File: "/bad", Trouble: "is empty"}}
 		}), "accept file /bad: its last good copy stays in effect: is empty"},
 		{"stale accept file", status(func(s *control.Status) {
-			s.AcceptFiles = []control.AcceptFile{{File: "/good", State: control.Fresh}, {File: "/old", State: control.Stale,
-				Modified: control.Time{Time: noon.Add(-time.Hour)}}}
+			s.AcceptFiles = []control.AcceptFile{{File: "/good", State: control.Fresh},
+				{File: "/old", State: control.Stale, Modified: control.Time{Time: noon.Add(-time.Hour)}}}
 		}), "accept file /old: older than accept_files_max_age: unknown recipients of its domains get 451 " +
 			"unless when_stale says otherwise; bring a new version, or touch the file if it is still right"},
 		{"accept file of the future", status(func(s *control.Status) {
 			s.AcceptFiles = []control.AcceptFile{{File: "/new", State: control.Stale,
 				Modified: control.Time{Time: noon.Add(time.Hour)}}}
-		}), "accept file /new: modified in the future, so its age is not known: unknown recipients of its domains get " +
-			"451 unless when_stale says otherwise; correct the clock, or touch the file"},
-		{"reload", status(func(s *control.Status) { s.ReloadError = "line 3" }), "the configuration was rejected: line 3"},
+		}), "accept file /new: modified in the future, so its age is not known: unknown recipients of its domains " +
+			"get 451 unless when_stale says otherwise; correct the clock, or touch the file"},
+		{"reload", status(func(s *control.Status) { s.ReloadError = "line 3" }),
+			"the configuration was rejected: line 3"},
 		{"bars and lines", status(func(s *control.Status) { s.Alarms = []string{"a|b\nc"} }), `a/b\nc`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

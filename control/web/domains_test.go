@@ -41,10 +41,11 @@ var longDomain = strings.Repeat("x", 500) + ".example"
 func TestPageOfDomains(t *testing.T) {
 	const titles = "Domain|Mode|Addresses|Accepted|Refused|Would refuse|Deferred"
 	few := control.Status{
-		Modes:   map[string]string{"a.test": "enforce", ".b.test": "report", "c.test": "pass", "xn--mnchen-3ya.test": "enforce"},
+		Modes: map[string]string{"a.test": "enforce", ".b.test": "report", "c.test": "pass",
+			"xn--mnchen-3ya.test": "enforce"},
 		Domains: map[string]int64{"a.test": 1200, "x.b.test": 3, "other.test": 2, `<b>&"'.test`: 1, longDomain: 1},
-		DomainDecisions: map[string]map[string]int64{"a.test": counts(10, 2000, 0, 3), ".b.test": counts(20, 0, 4000, 0),
-			"c.test": counts(0, 0, 0, 0), "xn--mnchen-3ya.test": counts(1, 0, 0, 0)},
+		DomainDecisions: map[string]map[string]int64{"a.test": counts(10, 2000, 0, 3),
+			".b.test": counts(20, 0, 4000, 0), "c.test": counts(0, 0, 0, 0), "xn--mnchen-3ya.test": counts(1, 0, 0, 0)},
 	}
 	unjudged := few
 	unjudged.DomainDecisions = nil
@@ -64,14 +65,16 @@ func TestPageOfDomains(t *testing.T) {
 		without []string
 	}{
 		{"few", few, 9, []string{titles, ".b.test|report||20|0|4,000|0", "a.test|enforce|1,200|10|2,000|0|3",
-			"xn--mnchen-3ya.test|enforce|0|1|0|0|0", "c.test|pass|0|0|0|0|0", "x.b.test|report|3||||", "other.test|–|2||||",
+			"xn--mnchen-3ya.test|enforce|0|1|0|0|0", "c.test|pass|0|0|0|0|0", "x.b.test|report|3||||",
+			"other.test|–|2||||",
 			`<b>&"'.test|–|1||||`, longDomain + "|–|1||||"},
 			[]string{"since the start of the daemon", `<th scope="row">a.test</th>`}, []string{"more of", "<b>&"}},
 		{"no counts", unjudged, 9, []string{"Domain|Mode|Addresses", "a.test|enforce|1,200"}, nil,
 			[]string{"Recipients since the start"}},
 		{"none", control.Status{}, 1, []string{"Domain|Mode|Addresses"}, nil, []string{"Recipients since the start"}},
 		{"many", many, 31, []string{titles, "d1999.test|enforce|0|1,999|0|0|0", "d1980.test|enforce|0|1,980|0|0|0",
-			"index1990.test|–|1,990||||"}, []string{"And 1,980 more of the configuration.", "And 1,990 more of the index."},
+			"index1990.test|–|1,990||||"}, []string{"And 1,980 more of the configuration.",
+			"And 1,990 more of the index."},
 			[]string{"d1979.test", "index1989.test"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -115,8 +118,8 @@ func TestPageOfSocketmap(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			page := ask(testPage(&fake{status: c.s}), http.MethodGet, "/", "localhost").Body.String()
-			for _, text := range []string{"12" + gap + "345 found, 67 not found, 8 cannot tell", "2 requests were malformed",
-				"socketmap are not included"} {
+			for _, text := range []string{"12" + gap + "345 found, 67 not found, 8 cannot tell",
+				"2 requests were malformed", "socketmap are not included"} {
 				if strings.Contains(page, text) != c.want {
 					t.Errorf("%q: want %t in\n%s", text, c.want, page)
 				}
@@ -130,7 +133,8 @@ func TestTenantPageOfDomains(t *testing.T) {
 	const titles = "Domain|Accepted|Refused|Would refuse|Deferred"
 	var many []control.TenantDomain
 	for i := range 30 {
-		many = append(many, control.TenantDomain{Domain: fmt.Sprintf("d%d.test", i), Decisions: counts(int64(i), 0, 0, 0)})
+		many = append(many, control.TenantDomain{Domain: fmt.Sprintf("d%d.test", i),
+			Decisions: counts(int64(i), 0, 0, 0)})
 	}
 	for _, c := range []struct {
 		name    string

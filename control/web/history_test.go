@@ -13,7 +13,8 @@ func TestHistory(t *testing.T) {
 	var counts control.Judged
 	step := func(after time.Duration, accepted, refused, reportOnly, deferred int64) {
 		at = at.Add(after)
-		counts = counts.Plus(control.Judged{Accepted: accepted, Refused: refused, ReportOnly: reportOnly, Deferred: deferred})
+		counts = counts.Plus(control.Judged{Accepted: accepted, Refused: refused, ReportOnly: reportOnly,
+			Deferred: deferred})
 		h.Observe(at, counts)
 	}
 	step(0, 5, 0, 0, 0)

@@ -118,13 +118,14 @@ func TestTenantPaths(t *testing.T) {
 			} else if !strings.Contains(body, "&lt;script&gt;") || strings.Contains(body, "<script") {
 				t.Errorf("not escaped: %s", body)
 			}
-			if w := askWith(p, path, adminToken); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "secret") {
+			if w := askWith(p, path, adminToken); w.Code != http.StatusOK ||
+				!strings.Contains(w.Body.String(), "secret") {
 				t.Errorf("with the token for everything: %d\n%s", w.Code, w.Body)
 			}
 			for _, wrong := range []string{"", tenantToken[1:], tenantToken + "x", strings.ToUpper(tenantToken), "*",
 				"mine.test"} {
-				if w := askWith(p, path, wrong); w.Code != http.StatusUnauthorized || strings.Contains(w.Body.String(), "script") ||
-					strings.Contains(w.Body.String(), "secret") {
+				if w := askWith(p, path, wrong); w.Code != http.StatusUnauthorized ||
+					strings.Contains(w.Body.String(), "script") || strings.Contains(w.Body.String(), "secret") {
 					t.Errorf("with token %q: %d\n%s", wrong, w.Code, w.Body)
 				}
 			}
@@ -195,7 +196,8 @@ func TestNoTokensNoAPI(t *testing.T) {
 			}
 		}
 	}
-	if w := askWith(testPage(secretFake(t)), "/lookup?address="+url.QueryEscape("a@b.test"), ""); w.Code != http.StatusOK {
+	if w := askWith(testPage(secretFake(t)), "/lookup?address="+url.QueryEscape("a@b.test"),
+		""); w.Code != http.StatusOK {
 		t.Errorf("a page without settings for tokens: %d", w.Code)
 	}
 }

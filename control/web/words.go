@@ -22,7 +22,9 @@ func pageWords(now func() time.Time) template.FuncMap {
 		"clock":  func(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") },
 		"when":   func(t control.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") },
 		"number": groupedNumber,
-		"first":  func(all []control.HarvestNetwork) []control.HarvestNetwork { return all[:min(len(all), networksShown)] },
+		"first": func(all []control.HarvestNetwork) []control.HarvestNetwork {
+			return all[:min(len(all), networksShown)]
+		},
 		"counted": func(n any, one, many string) string {
 			return text.CountBy(integer(n), one, many, gap)
 		},
@@ -42,7 +44,8 @@ func pageWords(now func() time.Time) template.FuncMap {
 			return text.Age(now(), t.Time)
 		},
 		"troubled": func(files []control.AcceptFile) bool {
-			return slices.ContainsFunc(files, func(f control.AcceptFile) bool { return f.Trouble != "" || f.State == control.Stale })
+			return slices.ContainsFunc(files,
+				func(f control.AcceptFile) bool { return f.Trouble != "" || f.State == control.Stale })
 		},
 	}
 }

@@ -38,7 +38,8 @@ func TestDebianVersion(t *testing.T) {
 
 func TestIsLicence(t *testing.T) {
 	for name, want := range map[string]bool{
-		"LICENSE": true, "LICENSE.txt": true, "license.md": true, "LICENSE-MIT": true, "COPYING": true, "NOTICE": true, "PATENTS": true,
+		"LICENSE": true, "LICENSE.txt": true, "license.md": true, "LICENSE-MIT": true, "COPYING": true, "NOTICE": true,
+		"PATENTS":   true,
 		"README.md": false, "licenses.go": false, "go.mod": false,
 	} {
 		if isLicence(name) != want {

@@ -23,8 +23,8 @@ func TestImageArgs(t *testing.T) {
 			getenv := func(name string) string { return map[string]string{"BASE": test.base, "http_proxy": "p"}[name] }
 			base, pinned := imageBase(getenv)
 			args := (&builder{source: source{version: "1.2"}}).imageArgs("x:1.2", getenv)
-			if pinned != test.pinned || !slices.Contains(args, "BASE="+base) || !slices.Contains(args, "http_proxy=p") ||
-				args[len(args)-1] != "." {
+			if pinned != test.pinned || !slices.Contains(args, "BASE="+base) ||
+				!slices.Contains(args, "http_proxy=p") || args[len(args)-1] != "." {
 				t.Errorf("base %s, pinned %v, arguments %q", base, pinned, args)
 			}
 			var labels []string

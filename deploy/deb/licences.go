@@ -63,7 +63,8 @@ func (b *builder) standardLibrary(ctx context.Context) (module, error) {
 
 // modules are those whose packages the program imports, not all that go.mod names.
 func (b *builder) modules(ctx context.Context) ([]module, error) {
-	text, err := output(ctx, b.top, []string{"CGO_ENABLED=0", "GOOS=linux"}, "go", "list", "-deps", "-json=Module", "./cmd/rcpt-milter")
+	text, err := output(ctx, b.top, []string{"CGO_ENABLED=0", "GOOS=linux"}, "go", "list", "-deps", "-json=Module",
+		"./cmd/rcpt-milter")
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,8 @@ import (
 
 func main() {
 	arches := flag.String("arch", "amd64,arm64", "architectures, as Go and Debian both name them")
-	version := flag.String("version", "", "version of the packages; default: what git describes, or of a release its number")
+	version := flag.String("version", "", "version of the packages; default: what git describes, or of a release "+
+		"its number")
 	out := flag.String("out", "../../dist", "directory to write the files into")
 	image := flag.Bool("image", true, "release: build the container image too, if Docker answers")
 	args := os.Args[1:]

@@ -55,14 +55,16 @@ func (b *builder) pack(ctx context.Context, arch, out string) (string, error) {
 	scripts := filepath.Join(b.top, "deploy/deb/scripts")
 	info := nfpm.WithDefaults(&nfpm.Info{
 		Name: "rcpt-milter", Arch: arch, Platform: "linux", Version: b.version, VersionSchema: "none",
-		Section: "mail", Priority: "optional", Maintainer: maintainer, License: licenceID, Description: description, MTime: b.time,
+		Section: "mail", Priority: "optional", Maintainer: maintainer, License: licenceID, Description: description,
+		MTime: b.time,
 		Overridables: nfpm.Overridables{
-			Depends:    []string{"adduser", "ca-certificates", "init-system-helpers (>= 1.54~)", "systemd | systemd-standalone-sysusers | opensysusers"},
+			Depends: []string{"adduser", "ca-certificates", "init-system-helpers (>= 1.54~)",
+				"systemd | systemd-standalone-sysusers | opensysusers"},
 			Recommends: []string{"postfix"},
 			Suggests:   []string{"prometheus", "bash-completion"},
 			Contents:   contents,
-			Scripts: nfpm.Scripts{PostInstall: filepath.Join(scripts, "postinst"), PreRemove: filepath.Join(scripts, "prerm"),
-				PostRemove: filepath.Join(scripts, "postrm")},
+			Scripts: nfpm.Scripts{PostInstall: filepath.Join(scripts, "postinst"),
+				PreRemove: filepath.Join(scripts, "prerm"), PostRemove: filepath.Join(scripts, "postrm")},
 			// Postfix may come later, and with it the group that the daemon has to be in.
 			Deb: nfpm.Deb{Triggers: nfpm.DebTriggers{InterestNoAwait: []string{"/usr/lib/postfix/sbin/master"}}},
 		},
@@ -98,13 +100,15 @@ func (b *builder) contents(binary string) (files.Contents, error) {
 		b.file(filepath.Join(deploy, "systemd/rcpt-milter.tmpfiles"), "/usr/lib/tmpfiles.d/rcpt-milter.conf", 0o644),
 		b.file(filepath.Join(b.stage, "completion.bash"), "/usr/share/bash-completion/completions/rcpt-milter", 0o644),
 		b.file(filepath.Join(b.stage, "completion.zsh"), "/usr/share/zsh/vendor-completions/_rcpt-milter", 0o644),
-		b.file(filepath.Join(b.stage, "completion.fish"), "/usr/share/fish/vendor_completions.d/rcpt-milter.fish", 0o644),
+		b.file(filepath.Join(b.stage, "completion.fish"), "/usr/share/fish/vendor_completions.d/rcpt-milter.fish",
+			0o644),
 		b.file(filepath.Join(b.stage, "changelog.gz"), doc+"changelog.gz", 0o644),
 		b.file(filepath.Join(b.stage, "copyright"), doc+"copyright", 0o644),
 		b.file(filepath.Join(b.stage, "NEWS.gz"), doc+"NEWS.gz", 0o644),
 		b.file(filepath.Join(b.stage, sbomName), doc+sbomName, 0o644),
 		b.file(filepath.Join(deploy, "config.yaml"), examples+"config.yaml", 0o644),
-		b.file(filepath.Join(deploy, "prometheus/rcpt-milter.rules.yml"), examples+"prometheus/rcpt-milter.rules.yml", 0o644),
+		b.file(filepath.Join(deploy, "prometheus/rcpt-milter.rules.yml"), examples+"prometheus/rcpt-milter.rules.yml",
+			0o644),
 		b.file(filepath.Join(deploy, "exchange-online/export.ps1"), examples+"exchange-online/export.ps1", 0o644),
 		b.file(filepath.Join(deploy, "exchange-online/accept-file"), examples+"exchange-online/accept-file", 0o755),
 		b.file(filepath.Join(deploy, "grafana/rcpt-milter.json"), examples+"grafana/rcpt-milter.json", 0o644),
@@ -115,7 +119,9 @@ func (b *builder) contents(binary string) (files.Contents, error) {
 		return nil, err
 	}
 	for _, page := range pages {
-		list = append(list, b.file(page, filepath.Join("/usr/share/man", filepath.Base(filepath.Dir(page)), filepath.Base(page)), 0o644))
+		list = append(list,
+			b.file(page, filepath.Join("/usr/share/man", filepath.Base(filepath.Dir(page)), filepath.Base(page)),
+				0o644))
 	}
 	guides, err := filepath.Glob(filepath.Join(b.top, "docs", "*.md"))
 	if err != nil {

@@ -162,7 +162,8 @@ func (b *builder) compareWithClone(ctx context.Context, o releaseOptions) error 
 	if err != nil {
 		return err
 	}
-	if _, err := output(ctx, top, nil, "git", "checkout", "--quiet", "--detach", strings.TrimSpace(commit)); err != nil {
+	if _, err := output(ctx, top, nil, "git", "checkout", "--quiet", "--detach",
+		strings.TrimSpace(commit)); err != nil {
 		return err
 	}
 	second := &builder{source: b.source, top: top, stage: filepath.Join(dir, "stage")}

@@ -73,7 +73,8 @@ func (b *builder) sbom(ctx context.Context) ([]byte, error) {
 	const document, program = "SPDXRef-DOCUMENT", "SPDXRef-rcpt-milter"
 	bill := spdxDocument{
 		Version: "SPDX-2.3", DataLicence: "CC0-1.0", ID: document, Name: "rcpt-milter-" + b.version,
-		Creation: spdxCreation{Created: b.time.Format(time.RFC3339), Creators: []string{"Tool: rcpt-milter/deploy/deb"}},
+		Creation: spdxCreation{Created: b.time.Format(time.RFC3339),
+			Creators: []string{"Tool: rcpt-milter/deploy/deb"}},
 		Packages: []spdxPackage{{ID: program, Name: "rcpt-milter", Version: b.version, Location: noAssertion,
 			Concluded: licenceID, Declared: licenceID, Copyright: noAssertion}},
 		Relationships: []spdxRelationship{{document, "DESCRIBES", program}},
@@ -106,8 +107,8 @@ func (m module) spdx() (spdxPackage, error) {
 		locator = "pkg:golang/stdlib@" + version
 	}
 	id := identify(text)
-	return spdxPackage{ID: "SPDXRef-" + regexp.MustCompile(`[^A-Za-z0-9.-]`).ReplaceAllString(m.Path, "-"), Name: m.Path,
-		Version: version, Location: noAssertion, Concluded: id, Declared: id, Copyright: noAssertion,
+	return spdxPackage{ID: "SPDXRef-" + regexp.MustCompile(`[^A-Za-z0-9.-]`).ReplaceAllString(m.Path, "-"),
+		Name: m.Path, Version: version, Location: noAssertion, Concluded: id, Declared: id, Copyright: noAssertion,
 		Refs: []spdxReference{{"PACKAGE-MANAGER", "purl", locator}}}, nil
 }
 

@@ -110,12 +110,14 @@ func TestAcceptFileRefuses(t *testing.T) {
 		{"recipients cut", strings.Replace(good, `"count":9`, `"count":10`, 1), "has 9 recipients, and says", nil},
 		{"no count", strings.Replace(good, `"count":9,`, "", 1), "has 9 recipients, and says", nil},
 		{"no time", strings.Replace(good, `"exported"`, `"x"`, 1), "does not say when", nil},
-		{"a number for a time", strings.Replace(good, `"exported":"`, `"exported":1,"x":"`, 1), "does not say when", nil},
+		{"a number for a time", strings.Replace(good, `"exported":"`, `"exported":1,"x":"`, 1), "does not say when",
+			nil},
 		{"old", string(saved(t, now.Add(-27*time.Hour))), "27 h old", nil},
 		{"from the future", string(saved(t, now.Add(2*time.Hour))), "from the future", nil},
 		{"no address of the domains", good, "no address in other.example", []string{"--domains", "other.example"}},
 		{"a number for an address", strings.Replace(good, `"SMTP:info@example.com"`, "1", 1), "not a text", nil},
-		{"no addresses", strings.Replace(good, `"addresses":["SMTP:everyone@example.com"]`, `"x":1`, 1), "no list", nil},
+		{"no addresses", strings.Replace(good, `"addresses":["SMTP:everyone@example.com"]`, `"x":1`, 1), "no list",
+			nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -147,7 +149,8 @@ func TestAcceptFileShrinks(t *testing.T) {
 	}
 	writeFile(t, export, saved(t, time.Now()))
 	writeFile(t, target, []byte(before.String()))
-	if out, err := convert(t, "--domains", "example.com", export, target); err == nil || !strings.Contains(out, "--force") {
+	if out, err := convert(t, "--domains", "example.com", export, target); err == nil ||
+		!strings.Contains(out, "--force") {
 		t.Errorf("%v, %s", err, out)
 	}
 	if out, err := convert(t, "--domains", "example.com", "--force", export, target); err != nil {
@@ -168,8 +171,9 @@ func FuzzAcceptFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string) {
 		dir := t.TempDir()
 		export, target := filepath.Join(dir, "export.json"), filepath.Join(dir, "cloud")
-		writeFile(t, export, []byte(`{"exported":"`+now+`","count":1,"recipients":[{"addresses":["smtp:safe@example.com","`+
-			value+`"]}]}`))
+		writeFile(t, export,
+			[]byte(`{"exported":"`+now+`","count":1,"recipients":[{"addresses":["smtp:safe@example.com","`+
+				value+`"]}]}`))
 		out, err := convert(t, "--domains", "example.com", export, target)
 		if strings.Contains(out, "Traceback") {
 			t.Fatalf("%q: %s", value, out)
@@ -203,7 +207,8 @@ func TestAcceptFileSpecialLocals(t *testing.T) {
 	} {
 		t.Run(c.exported, func(t *testing.T) {
 			export, target := filepath.Join(t.TempDir(), "export.json"), filepath.Join(t.TempDir(), "cloud")
-			text := `{"exported":"` + time.Now().UTC().Format(time.RFC3339) + `","count":1,"recipients":[{"addresses":["smtp:` +
+			text := `{"exported":"` + time.Now().UTC().Format(time.RFC3339) +
+				`","count":1,"recipients":[{"addresses":["smtp:` +
 				c.exported + `@example.com","smtp:other@example.com"]}]}`
 			writeFile(t, export, []byte(text))
 			if out, err := convert(t, "--domains", "example.com", export, target); err != nil {

@@ -69,7 +69,7 @@ func TestPendingBytes(t *testing.T) {
 	}
 }
 
-// TestCloseIsBounded checks that Close returns while a line is being written for ever.
+// TestCloseIsBounded checks that Close returns while a line is being written forever.
 func TestCloseIsBounded(t *testing.T) {
 	r, w := io.Pipe()
 	l := New(w, "rcpt-milter", Options{})

@@ -61,8 +61,8 @@ func (l *Listener) RestoreAccess() (repaired bool, err error) {
 		return true, nil
 	}
 	if removing := os.Remove(name.path); removing != nil {
-		return false, fmt.Errorf("the socket file %s has lost its permissions or its group, which cannot be set again: %w",
-			name.path, err)
+		return false, fmt.Errorf("the socket file %s has lost its permissions or its group, which cannot be set "+
+			"again: %w", name.path, err)
 	}
 	next, err := listenAt(name.path, l.options)
 	if err != nil {

@@ -194,9 +194,10 @@ func (h *Limit) logOver(b budget, q policy.Query, count counted, until time.Time
 
 // State describes one network in a Memory, for one kind of mail.
 type State struct {
-	Network    netip.Prefix
-	Bounces    bool      // the counts are for mail from null senders
-	Unknown    int       // estimated number of rejected addresses in the window; while limited, the number when the limit was reached
+	Network netip.Prefix
+	Bounces bool // the counts are for mail from null senders
+	// estimated number of rejected addresses in the window; while limited, the number when the limit was reached
+	Unknown    int
 	Recipients int       // estimated number of all addresses in the window
 	Until      time.Time // end of the penalty; zero means not limited
 }

@@ -136,10 +136,11 @@ func TestNoAddress(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
+	nan := math.NaN()
 	for want, change := range map[string]func(*Config){
 		"harvest limit: no memory":                                                  func(c *Config) { c.Memory = nil },
 		"harvest limit: unknown must be at least 1, got 0":                          func(c *Config) { c.Unknown = 0 },
-		"harvest limit: ratio must be between 0 and 1, got NaN":                     func(c *Config) { c.Ratio = math.NaN() },
+		"harvest limit: ratio must be between 0 and 1, got NaN":                     func(c *Config) { c.Ratio = nan },
 		"harvest limit: ratio must be between 0 and 1, got 80":                      func(c *Config) { c.Ratio = 80 },
 		"harvest limit: window and penalty must be positive":                        func(c *Config) { c.Window = 0 },
 		"harvest limit: invalid prefix lengths of networks: /33 (IPv4), /64 (IPv6)": func(c *Config) { c.IPv4 = 33 },

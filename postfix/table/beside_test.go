@@ -64,7 +64,8 @@ func TestReplaceAfterKill(t *testing.T) {
 	}
 	replace := func() {
 		t.Helper()
-		if err := Replace(path, func(w io.Writer) error { _, err := io.WriteString(w, "whole"); return err }); err != nil {
+		if err := Replace(path,
+			func(w io.Writer) error { _, err := io.WriteString(w, "whole"); return err }); err != nil {
 			t.Fatal(err)
 		}
 	}

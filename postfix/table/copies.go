@@ -78,7 +78,8 @@ func (s *savedCopies) load(file string) (w watched, found bool, err error) {
 	case err != nil:
 		return w, false, err
 	}
-	s.set(file, savedCopy{known: true, sum: sum, whole: w.whole, modified: w.modified, table: w.table, seen: w.modified})
+	s.set(file, savedCopy{known: true, sum: sum, whole: w.whole, modified: w.modified, table: w.table,
+		seen: w.modified})
 	return w, true, nil
 }
 
@@ -142,7 +143,8 @@ func (s *savedCopies) makeRoom(size uint64) error {
 	}
 	free, err := s.Free(s.Dir)
 	if err == nil && free < s.MinFree+size {
-		err = fmt.Errorf("%s: too little disk space: %d MiB are free, %d MiB are required; free space on that file system",
+		err = fmt.Errorf(
+			"%s: too little disk space: %d MiB are free, %d MiB are required; free space on that file system",
 			s.Dir, free>>20, (s.MinFree+size)>>20)
 	}
 	return err

@@ -207,8 +207,8 @@ func decodeCopy(data []byte, file string) (w watched, sum bodySum, err error) {
 	if err != nil {
 		return w, sum, err
 	}
-	return watched{path: file, table: table, sound: table, whole: cmp.Or(h.Whole, table.Len()), read: time.Unix(h.Read, 0),
-		modified: time.Unix(h.Modified[0], h.Modified[1]), size: h.FileSize}, sum, nil
+	return watched{path: file, table: table, sound: table, whole: cmp.Or(h.Whole, table.Len()),
+		read: time.Unix(h.Read, 0), modified: time.Unix(h.Modified[0], h.Modified[1]), size: h.FileSize}, sum, nil
 }
 
 // decodeBody makes the table of a body, whose checksum matches. Its text takes the place of the body.

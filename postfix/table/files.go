@@ -61,9 +61,10 @@ type Files struct {
 
 // watched is one file and its last good copy.
 type watched struct {
-	path     string
-	table    *Table    // the last good copy
-	sound    *Table    // what the file had when it was last applied as a whole; after a restart perhaps the last good copy
+	path  string
+	table *Table // the last good copy
+	// what the file had when it was last applied as a whole; after a restart perhaps the last good copy
+	sound    *Table
 	whole    int       // number of entries of the file at that time
 	read     time.Time // when that was read
 	version  uint64    // grows with each read of any file; the clock may be set back
@@ -339,7 +340,8 @@ func (t *Files) report(path string, table *Table) {
 		one, more string
 	}{
 		{table.Problems, "line of an accept file does not count", "more lines of an accept file do not count"},
-		{table.Literal, "line of an accept file is taken literally", "more lines of an accept file are taken literally"},
+		{table.Literal, "line of an accept file is taken literally",
+			"more lines of an accept file are taken literally"},
 		{table.Actions, "line of an accept file accepts what it seems to reject",
 			"more lines of an accept file accept what they seem to reject"},
 	} {

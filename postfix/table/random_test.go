@@ -318,7 +318,8 @@ func TestRandomLife(t *testing.T) {
 				step.do(l)
 				if got := entriesOf(l.tables.Snapshot()[0]); !maps.Equal(got, l.active) {
 					absent := len(l.active.and(got)) - len(got)
-					t.Fatalf("%d entries in effect, want %d, %d absent, after %q", len(got), len(l.active), absent, done)
+					t.Fatalf("%d entries in effect, want %d, %d absent, after %q", len(got), len(l.active), absent,
+						done)
 				}
 				if got := l.tables.Status()[0].Doubt != ""; got != (l.doubt || l.passed) {
 					t.Fatalf("doubt %t, want %t, after %q", got, !got, done)

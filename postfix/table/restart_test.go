@@ -354,8 +354,10 @@ func TestCopyCannotBeWritten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newKept(t, map[string]string{"one": "ann@x.example OK\n"})
 			first, clock := w.copyInfo(), time.Unix(1e9, 0)
-			w.tables = NewFiles(Config{Now: func() time.Time { return clock }, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
-				Copies: Copies{Dir: w.copies(), MinFree: 999, Free: func(dir string) (uint64, error) { return free(dir) }}})
+			w.tables = NewFiles(Config{Now: func() time.Time { return clock },
+				Log: slog.New(slog.NewTextHandler(&w.log, nil)),
+				Copies: Copies{Dir: w.copies(), MinFree: 999,
+					Free: func(dir string) (uint64, error) { return free(dir) }}})
 			w.use(w.path("one"))
 			w.write("one", "bob@x.example OK\n")
 			w.want("not saved", "bob@x.example", "ann@x.example")

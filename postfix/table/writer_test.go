@@ -41,7 +41,8 @@ func TestWriter(t *testing.T) {
 		"@xn--mnchen-3ya.example\tOK\n@münchen.example\tOK\n@mu\u0308nchen.example\tOK\n" +
 		"a@xn--.example\tOK\na@xn--zzzzzzzz.example\tOK\n" + `"#"@x.example` + "\tOK\n" +
 		"*@x.example\tOK\n" + `"*"@x.example` + "\tOK\n" +
-		"# omitted because a table cannot hold them (a first #, or an invisible character): #a@x.example, #b@x.example\n"
+		"# omitted because a table cannot hold them (a first #, or an invisible character): #a@x.example, " +
+		"#b@x.example\n"
 	if out.String() != want || w.Entries() != 10 {
 		t.Errorf("%d entries\n%s\nwant\n%s", w.Entries(), &out, want)
 	}
@@ -235,7 +236,8 @@ func TestWriterSpellings(t *testing.T) {
 // TestWriterSpellingsReadBack: a spelling is one of the same key, whatever its letters decompose to.
 func TestWriterSpellingsReadBack(t *testing.T) {
 	for name, text := range map[string]string{"less than": "a\u226eb@x.example", "in quotes": "\"a b\u226e\"@x.example",
-		"in both parts": "\u00e9@xn--mnchen-3ya.example", "a domain": "@xn--mnchen-3ya.example", "ASCII": "ann@x.example"} {
+		"in both parts": "\u00e9@xn--mnchen-3ya.example", "a domain": "@xn--mnchen-3ya.example",
+		"ASCII": "ann@x.example"} {
 		t.Run(name, func(t *testing.T) {
 			key, err := CanonicalKey(text)
 			if err != nil {

@@ -47,7 +47,8 @@ func (errorReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 func TestEachKeyIsStrict(t *testing.T) {
 	for name, line := range map[string]string{
 		"no value": "ann@x.example", "no value at the end": "ann@x.example\t", "another value": "ann@x.example\tDUNNO",
-		"spaces": "ann@x.example  OK", "an alias": "@x.example\t@y.example", "no address": "ann\tOK", "no domain": "@\tOK",
+		"spaces": "ann@x.example  OK", "an alias": "@x.example\t@y.example", "no address": "ann\tOK",
+		"no domain":     "@\tOK",
 		"an open quote": `"ann@x.example` + "\tOK", "a first space": " ann@x.example\tOK",
 		"a continued value": "ann@x.example\tOK\n OK", "too long": strings.Repeat("a", keptOfLine) + "@x.example\tOK",
 		"not UTF-8": "\xff@x.example\tOK", "a null byte": "a\x00@x.example\tOK",

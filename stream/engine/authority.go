@@ -108,8 +108,8 @@ func (a *authority) openOwn() error {
 	}
 	pair, err := tls.X509KeyPair(bundle, keyPEM)
 	if err != nil {
-		return fmt.Errorf("the authority in %s is damaged: %w; restore ca.crt and ca.key, or remove both and enrol all "+
-			"hosts again", a.config.Dir, err)
+		return fmt.Errorf("the authority in %s is damaged: %w; restore ca.crt and ca.key, or remove both and enrol "+
+			"all hosts again", a.config.Dir, err)
 	}
 	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
 	if !ok {
@@ -187,8 +187,8 @@ func (a *authority) createOwn() error {
 }
 
 // errNoKey reports that the engine can issue no certificate.
-var errNoKey = errors.New("ca.key is missing in the directory of the engine (nats.dir); restore ca.key, or remove ca.crt " +
-	"too and enrol all hosts again")
+var errNoKey = errors.New("ca.key is missing in the directory of the engine (nats.dir); restore ca.key, or remove " +
+	"ca.crt too and enrol all hosts again")
 
 // issue returns a new certificate and key for the hosts of the engine, in PEM.
 func (a *authority) issue(name string) (cert, key []byte, err error) {
@@ -226,7 +226,8 @@ func (a *authority) issue(name string) (cert, key []byte, err error) {
 // Without the key of the authority, it uses the certificate until it expires.
 func (a *authority) renewOwn() error {
 	certFile, keyFile := a.own("server.crt"), a.own("server.key")
-	if pair, err := tls.LoadX509KeyPair(certFile, keyFile); err == nil && (a.serves(pair.Leaf) || a.isUsable(pair.Leaf)) {
+	if pair, err := tls.LoadX509KeyPair(certFile, keyFile); err == nil &&
+		(a.serves(pair.Leaf) || a.isUsable(pair.Leaf)) {
 		a.set(&pair)
 		return nil
 	}

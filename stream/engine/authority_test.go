@@ -21,7 +21,8 @@ func TestKeyOfAuthorityIsLost(t *testing.T) {
 	}{
 		{name: "the server certificate is valid", lost: []string{"ca.key"}},
 		{name: "the server certificate expires soon", lost: []string{"ca.key"}, after: serverValid - time.Hour},
-		{name: "the server certificate has expired", lost: []string{"ca.key"}, after: serverValid, want: "restore ca.key"},
+		{name: "the server certificate has expired", lost: []string{"ca.key"}, after: serverValid,
+			want: "restore ca.key"},
 		{name: "no server certificate", lost: []string{"ca.key", "server.crt"}, want: "restore ca.key"},
 		{name: "the first start was interrupted", lost: []string{"ca.key", "server.crt", "server.key", membersFile},
 			renews: true},

@@ -113,7 +113,8 @@ func TestWriteErrors(t *testing.T) {
 	}{
 		{"a file store", "Filestore [%s] Critical write error: %v", []any{"S", syscall.EROFS}, true},
 		{"a stream", "JetStream stream '%s > %s' critical write error: %v", []any{"$G", "S", syscall.EIO}, true},
-		{"a message", "JetStream failed to store a msg on stream '%s > %s': %v", []any{"$G", "S", syscall.ENOSPC}, true},
+		{"a message", "JetStream failed to store a msg on stream '%s > %s': %v", []any{"$G", "S", syscall.ENOSPC},
+			true},
 		{"another error", "JetStream cannot recover stream %s", []any{"S"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

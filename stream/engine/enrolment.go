@@ -23,8 +23,8 @@ var (
 // checkName returns an error unless text is a valid name of a member.
 func checkName(name string) error {
 	if !nameSyntax.MatchString(name) {
-		return fmt.Errorf("%q is not a valid name; use letters, digits, dashes and underscores, 63 at most, such as mx1",
-			name)
+		return fmt.Errorf(
+			"%q is not a valid name; use letters, digits, dashes and underscores, 63 at most, such as mx1", name)
 	}
 	return nil
 }
@@ -90,7 +90,8 @@ func (e *Engine) Add(ctx context.Context, name string, role Role, directories []
 	if err != nil {
 		return nil, err
 	}
-	member := Member{Name: name, Role: role, Directories: slices.Clone(directories), Key: key, Added: e.config.Now().UTC()}
+	member := Member{Name: name, Role: role, Directories: slices.Clone(directories), Key: key,
+		Added: e.config.Now().UTC()}
 	if err := e.publish(ctx, member); err != nil {
 		return nil, err
 	}
@@ -108,8 +109,8 @@ func (e *Engine) AddNode(name string) ([]byte, error) {
 		return nil, err
 	}
 	if ca, _ := e.authority.signer(); ca == nil {
-		return nil, errors.New("this engine has no authority of its own; issue the certificate of the node as you issued " +
-			"that of this one, or run the command at the node that has the authority")
+		return nil, errors.New("this engine has no authority of its own; issue the certificate of the node as you " +
+			"issued that of this one, or run the command at the node that has the authority")
 	}
 	if e.config.Cluster == nil {
 		return nil, errors.New("this engine is not a node of a cluster; set nats.cluster first")
@@ -193,7 +194,8 @@ func (n Enrolment) check() error {
 		return errors.New("has no usable credentials; use the file of \"rcpt-milter edge add\"")
 	case checkName(n.Name) != nil || n.Role != Hub && n.Role != Edge || checkURLs(n.URLs) != nil ||
 		checkDirectories(n.Directories) != nil:
-		return errors.New("has no valid name, role, urls or directories; use the file of \"rcpt-milter edge add\" unchanged")
+		return errors.New("has no valid name, role, urls or directories; use the file of \"rcpt-milter edge add\" " +
+			"unchanged")
 	case len(n.CA) == 0:
 		return errors.New("lacks the certificate of the authority; use the file of \"rcpt-milter edge add\" unchanged")
 	}

@@ -44,7 +44,8 @@ func TestParseEnrolment(t *testing.T) {
 }
 
 func FuzzParseEnrolment(f *testing.F) {
-	f.Add([]byte("# name: mx1\n# role: edge\n# urls: tls://a:1\n# directories: corp\nSUA\n-----BEGIN CERTIFICATE-----\n"))
+	f.Add([]byte("# name: mx1\n# role: edge\n# urls: tls://a:1\n# directories: corp\nSUA\n-----BEGIN " +
+		"CERTIFICATE-----\n"))
 	f.Add(enrolment(f, "SUAA").File())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		n, err := ParseEnrolment(data)

@@ -110,7 +110,8 @@ func TestFloods(t *testing.T) {
 		want   bool
 	}{
 		{"quiet", Edge, 1, server.ConnInfo{InMsgs: 10}, server.ConnInfo{InMsgs: 20}, false},
-		{"much in a long time", Edge, 0, server.ConnInfo{InMsgs: floodMessages}, server.ConnInfo{InMsgs: 2 * floodMessages}, false},
+		{"much in a long time", Edge, 0, server.ConnInfo{InMsgs: floodMessages},
+			server.ConnInfo{InMsgs: 2 * floodMessages}, false},
 		{"messages", Edge, 0, server.ConnInfo{InMsgs: 10}, server.ConnInfo{InMsgs: 11 + floodMessages}, true},
 		{"bytes", Edge, 0, server.ConnInfo{}, server.ConnInfo{InMsgs: 20, InBytes: 1 + floodBytes}, true},
 		{"connections", Edge, floodOpened + 1, server.ConnInfo{}, server.ConnInfo{}, true},

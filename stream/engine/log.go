@@ -90,7 +90,8 @@ func (l *serverLog) due(format string) bool {
 
 // ofClient reports whether an error is about a client. Such an error is not a fault of the engine.
 func ofClient(message string) bool {
-	for _, sign := range []string{"authentication error", "Authorization", "TLS handshake error", " - cid:", "Violation"} {
+	for _, sign := range []string{"authentication error", "Authorization", "TLS handshake error", " - cid:",
+		"Violation"} {
 		if strings.Contains(message, sign) {
 			return true
 		}
@@ -99,7 +100,7 @@ func ofClient(message string) bool {
 }
 
 // ofStore reports whether an error means that a stream could not write. The server keeps such an error: the
-// stream takes no messages until it is opened again, also if the disk has space again.
+// stream takes no messages until it is opened again, even if the disk has space again.
 func ofStore(message string) bool {
 	return strings.Contains(strings.ToLower(message), "critical write error") ||
 		strings.Contains(message, "failed to store a msg")

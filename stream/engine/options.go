@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"rcpt-milter/internal/files"
 	"rcpt-milter/stream"
 )
 
@@ -51,7 +52,7 @@ func (e *Engine) options() (*server.Options, error) {
 		SyncInterval: syncInterval, PingInterval: pingInterval, MaxPingsOut: maxPings,
 		CustomClientAuthentication: e.members, AlwaysEnableNonce: true,
 		TLSTimeout: tlsTimeout, MaxConn: c.connections(), MaxSubs: maxSubscriptions,
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: e.authority.certificate},
+		TLSConfig: &tls.Config{MinVersion: files.MinTLSVersion, GetCertificate: e.authority.certificate},
 	}
 	if c.Monitor != "" {
 		if o.HTTPHost, o.HTTPPort, err = splitAddress(c.Monitor); err != nil {
@@ -87,7 +88,7 @@ func (e *Engine) clusterOptions(o *server.Options) error {
 	o.Cluster = server.ClusterOpts{
 		Name: clusterName, Host: host, Port: port, NoAdvertise: true, ConnectBackoff: true,
 		TLSTimeout: tlsTimeout,
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: e.authority.certificate,
+		TLSConfig: &tls.Config{MinVersion: files.MinTLSVersion, GetCertificate: e.authority.certificate,
 			GetClientCertificate: e.authority.clientCertificate,
 			RootCAs:              roots, ClientCAs: roots, ClientAuth: tls.RequireAndVerifyClientCert},
 	}

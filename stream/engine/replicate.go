@@ -63,8 +63,8 @@ func (e *Engine) change(ctx context.Context, do func(context.Context, jetstream.
 		select {
 		case <-ctx.Done():
 			pause.Stop()
-			return fmt.Errorf("the cluster of engines cannot store the change: %w; more than half of its nodes must be "+
-				"connected", err)
+			return fmt.Errorf("the cluster of engines cannot store the change: %w; more than half of its nodes must "+
+				"be connected", err)
 		case <-pause.C:
 		}
 	}

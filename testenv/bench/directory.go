@@ -71,7 +71,8 @@ func serveDirectory(objects string) error {
 			return err
 		}
 		for range changes {
-			err := d.Modify(guids[next%n], adsim.AddValues("proxyAddresses", fmt.Sprintf("smtp:new%d@corp.example", next)))
+			err := d.Modify(guids[next%n],
+				adsim.AddValues("proxyAddresses", fmt.Sprintf("smtp:new%d@corp.example", next)))
 			if err != nil {
 				return err
 			}

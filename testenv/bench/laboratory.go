@@ -116,7 +116,8 @@ func (l *laboratory) fillIndex(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	l.result.add(value{Quantity: "first full pass, CPU seconds", Candidate: daemonName, Rounds: []float64{cpu.Seconds()}})
+	l.result.add(value{Quantity: "first full pass, CPU seconds", Candidate: daemonName,
+		Rounds: []float64{cpu.Seconds()}})
 	size, err := onDisk(l.path("store"))
 	if err != nil {
 		return err

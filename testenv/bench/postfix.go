@@ -428,7 +428,8 @@ func (l *laboratory) smtpSession(ctx, round context.Context, c *candidate, sessi
 		if !isKnown && !c.all {
 			want = 550
 		}
-		if reply.Code() != want && !(c.probes == uncached && reply.Code() == 450) { // the probe takes longer than the RCPT
+		if reply.Code() != want && !(c.probes == uncached && reply.Code() == 450) {
+			// the probe takes longer than the RCPT
 			return nil, fmt.Errorf("wrong answer to %s: %s", to, reply)
 		}
 	}

@@ -21,7 +21,8 @@ func (w *world) newEmbedded() {
 	for i := range engines {
 		name, tls := engineName(i), ""
 		if i > 0 {
-			tls = fmt.Sprintf(", tls: {cert_file: %[1]s, key_file: %[1]s, ca_file: %[1]s}", w.enrol(w.engines[0], name, "--node"))
+			tls = fmt.Sprintf(", tls: {cert_file: %[1]s, key_file: %[1]s, ca_file: %[1]s}",
+				w.enrol(w.engines[0], name, "--node"))
 		}
 		h := newDaemon(w.t, w.dir, name, fmt.Sprintf(`domains: {corp.example: pass}
 directories: []

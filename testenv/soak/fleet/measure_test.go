@@ -74,7 +74,8 @@ publish: {stream: {urls: ['tls://%[4]s'], credentials_file: %[5]s, tls: {ca_file
 		}
 		return err
 	}))
-	t.Logf("hub: %d objects published %.1f s after its start, %s", *objectsFlag, time.Since(began).Seconds(), m.hub.usage())
+	t.Logf("hub: %d objects published %.1f s after its start, %s", *objectsFlag, time.Since(began).Seconds(),
+		m.hub.usage())
 	t.Logf("engine: %.1f MB of files, %s", m.engine.disk("nats"), m.engine.usage())
 	return m
 }
@@ -251,7 +252,8 @@ func TestMeasureNewEdge(t *testing.T) {
 	began := time.Now()
 	edge := m.follow("mx1")
 	m.awaitFresh(edge)
-	t.Logf("new edge: ready after %.1f s, %s, %.1f MB of files", time.Since(began).Seconds(), edge.usage(), edge.disk("store"))
+	t.Logf("new edge: ready after %.1f s, %s, %.1f MB of files", time.Since(began).Seconds(), edge.usage(),
+		edge.disk("store"))
 	t.Logf("engine then: %s", m.engine.usage())
 	edge.kill()
 	began = time.Now()
@@ -322,8 +324,8 @@ func (m *measured) use(when string, nominal time.Duration, do func()) {
 	do()
 	took := time.Since(began)
 	share := func(used time.Duration) float64 { return 100 * used.Seconds() / took.Seconds() }
-	m.t.Logf("%s, %.1f s of %.0f s: engine %.1f %% of a processor, hub %.1f %%", when, took.Seconds(), nominal.Seconds(),
-		share(m.engine.processor()-engine), share(m.hub.processor()-hub))
+	m.t.Logf("%s, %.1f s of %.0f s: engine %.1f %% of a processor, hub %.1f %%", when, took.Seconds(),
+		nominal.Seconds(), share(m.engine.processor()-engine), share(m.hub.processor()-hub))
 }
 
 // followers read the stream as edges do.

@@ -197,8 +197,8 @@ func (p *prober) judge(recipient, reply string, began time.Time) {
 		}
 	case rejected && (known || old):
 		p.tally("of valid", reply)
-		p.w.fail("%s rejects %s (accepted before: %t, with all controllers for %v): %q; %s", p.edge.name, recipient, known,
-			began.Sub(l.since).Round(time.Millisecond), reply, l.story())
+		p.w.fail("%s rejects %s (accepted before: %t, with all controllers for %v): %q; %s", p.edge.name, recipient,
+			known, began.Sub(l.since).Round(time.Millisecond), reply, l.story())
 	case deferred && known:
 		p.tally("of known", reply)
 		p.w.fail("%s defers %s, which it has accepted: %q; %s", p.edge.name, recipient, reply, l.story())
@@ -245,7 +245,8 @@ func (p *prober) askAll() {
 			p.w.t.Errorf("%s: %s: %v", p.edge.name, recipient, err)
 			return
 		}
-		if valid := l.shownBy == controllers; valid != (reply == accepted) || !valid && !strings.HasPrefix(reply, "550") {
+		if valid := l.shownBy == controllers; valid != (reply == accepted) ||
+			!valid && !strings.HasPrefix(reply, "550") {
 			p.w.fail("%s at rest: %s, valid %t: %q; %s", p.edge.name, recipient, valid, reply, l.story())
 		}
 	}
@@ -254,7 +255,7 @@ func (p *prober) askAll() {
 // summary returns the figures of the prober.
 func (p *prober) summary() string {
 	g := p.oldestGone
-	return fmt.Sprintf("%s: %d questions in %d sessions, %d without an answer; %v; a lost address accepted for at most "+
-		"%.1f s: %s, lost at %.1f s", p.edge.name, p.asked, p.sessions, p.noAnswer, p.count, g.lasted().Seconds(),
+	return fmt.Sprintf("%s: %d questions in %d sessions, %d without an answer; %v; a lost address accepted for at "+
+		"most %.1f s: %s, lost at %.1f s", p.edge.name, p.asked, p.sessions, p.noAnswer, p.count, g.lasted().Seconds(),
 		g.address, g.lost.Sub(p.w.began).Seconds())
 }

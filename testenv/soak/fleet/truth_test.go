@@ -63,7 +63,8 @@ func (t *truth) observe(controller int, what string) {
 	before := t.shown[controller]
 	changed := false
 	event := func(l *life, sign string) {
-		l.events = append(l.events, fmt.Sprintf("%s %sdc%d (%s)", time.Now().Format("15:04:05.000"), sign, controller+1, what))
+		l.events = append(l.events, fmt.Sprintf("%s %sdc%d (%s)", time.Now().Format("15:04:05.000"), sign, controller+1,
+			what))
 		changed = true
 	}
 	for a := range before {

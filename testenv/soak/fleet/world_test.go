@@ -379,8 +379,8 @@ func (w *world) states() string {
 			}
 		}
 		for _, p := range s.Publish {
-			fmt.Fprintf(&b, ", leading %t, sequence %d, pending %d, withheld %d, error %q", p.Leading, p.Sequence, p.Pending,
-				p.Withheld, p.LastError)
+			fmt.Fprintf(&b, ", leading %t, sequence %d, pending %d, withheld %d, error %q", p.Leading, p.Sequence,
+				p.Pending, p.Withheld, p.LastError)
 		}
 		if s.Engine != nil {
 			fmt.Fprintf(&b, ", engine ready %t, peers %d, error %q", s.Engine.Ready, s.Engine.Peers, s.Engine.LastError)

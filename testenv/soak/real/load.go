@@ -70,7 +70,8 @@ func (s *Soak) clients(site *site) []*client {
 				case n < 8:
 					return pool[rnd.IntN(len(pool))]
 				default:
-					return fmt.Sprintf("guess%d@%s", rnd.IntN(1_000_000), []string{"corp.example", "lab.sub.example"}[n%2])
+					return fmt.Sprintf("guess%d@%s", rnd.IntN(1_000_000),
+						[]string{"corp.example", "lab.sub.example"}[n%2])
 				}
 			}})
 	}

@@ -82,10 +82,12 @@ func TestWrongAnswers(t *testing.T) {
 	}
 	s.background.Wait()
 	if s.report.asked != len(asked) || s.report.lostAny != 1 || s.report.wrong != 3 {
-		t.Errorf("%d answers, %d lost, %d wrong, want %d, 1, 3", s.report.asked, s.report.lostAny, s.report.wrong, len(asked))
+		t.Errorf("%d answers, %d lost, %d wrong, want %d, 1, 3", s.report.asked, s.report.lostAny, s.report.wrong,
+			len(asked))
 	}
 	for _, want := range []string{`"550 answer" to 550-valid@corp.example`, `"250 answer" to 250-gone@corp.example`,
-		`"250 answer" to 250-never@corp.example`, "seed 42", "made valid", "never existed", "begins: a fault of the test",
+		`"250 answer" to 250-never@corp.example`, "seed 42", "made valid", "never existed",
+		"begins: a fault of the test",
 		"looked up", "in the journal"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report has no %q:\n%s", want, out.String())

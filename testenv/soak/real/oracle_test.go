@@ -88,10 +88,11 @@ func TestJudge(t *testing.T) {
 		{"another address, lenient", "b", 61, 69, true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for answer, want := range map[Class]bool{Accepted: c.accept, Rejected: c.reject, Deferred: true, Lost: true} {
+			for answer, want := range map[Class]bool{Accepted: c.accept, Rejected: c.reject, Deferred: true,
+				Lost: true} {
 				if states, got := o.Judge(c.address, at(c.asked), at(c.answered), answer); got != want {
-					t.Errorf("Judge(%s, %d, %d, %v) = %v, %t, want %t", c.address, c.asked, c.answered, answer, states, got,
-						want)
+					t.Errorf("Judge(%s, %d, %d, %v) = %v, %t, want %t", c.address, c.asked, c.answered, answer, states,
+						got, want)
 				}
 			}
 		})

@@ -81,7 +81,8 @@ func (s *Soak) awaitRecovery(ctx context.Context, site *site, since time.Time) e
 			return passed(status, since)
 		}
 		if state, exit, e := s.h.State(ctx, site.daemon); e == nil && state == "exited" {
-			s.report.fail("the daemon of site %s has ended with status %d:\n%s", site.name, exit, s.logTail(ctx, site.daemon))
+			s.report.fail("the daemon of site %s has ended with status %d:\n%s", site.name, exit,
+				s.logTail(ctx, site.daemon))
 			return errors.Join(err, s.h.StartOnly(ctx, site.daemon))
 		}
 		return err

@@ -260,7 +260,8 @@ func (s *Soak) reload(ctx context.Context, rules model.Rules, bases [][]string, 
 func (s *Soak) runReload(ctx context.Context, status int) error {
 	out, err := s.h.RunMilter(ctx, "reload")
 	if err == nil && out.Status != status {
-		err = fmt.Errorf("reload: exit status %d, want %d: %s", out.Status, status, strings.TrimSpace(out.Stderr+out.Stdout))
+		err = fmt.Errorf("reload: exit status %d, want %d: %s", out.Status, status,
+			strings.TrimSpace(out.Stderr+out.Stdout))
 	}
 	return err
 }

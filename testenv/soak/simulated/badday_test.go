@@ -61,9 +61,11 @@ func (w *world) fillDisk(f *forest) {
 		r := w.pass(f, w.rnd.IntN(3) == 0)
 		after := w.setDisk(disk{full: true})
 		d.commits = after.commits
-		fullFailed := errors.Is(f.mirror.Status().FullError, store.ErrNoSpace) // and the incremental one before it was good
+		// and the incremental one before it was good
+		fullFailed := errors.Is(f.mirror.Status().FullError, store.ErrNoSpace)
 		if after.refused && r.Err == nil && !fullFailed || !after.refused && errors.Is(r.Err, store.ErrNoSpace) {
-			w.fail("%s: a pass on a full disk (refused a commit: %t, before: %+v): %v", f.name, after.refused, before, r.Err)
+			w.fail("%s: a pass on a full disk (refused a commit: %t, before: %+v): %v", f.name, after.refused, before,
+				r.Err)
 		}
 		w.change(w.place()) // after the check, because it may run a pass of its own
 	}
@@ -177,7 +179,8 @@ func (c *controller) strip(domain string) {
 			return strings.HasSuffix(strings.ToLower(v), "@"+domain)
 		})
 		if len(rest) < len(e.Attrs["proxyaddresses"]) && c.f.w.rnd.IntN(6) > 0 {
-			c.act("strip "+e.DN+" of "+domain, c.d.Modify(e.GUID, adsim.Set("proxyAddresses", rest...), adsim.Set("mail")))
+			c.act("strip "+e.DN+" of "+domain, c.d.Modify(e.GUID, adsim.Set("proxyAddresses", rest...),
+				adsim.Set("mail")))
 		}
 	}
 }

@@ -58,7 +58,8 @@ func (w *world) change(c *controller) {
 		{1, c.changeLong},
 		{2, func() { c.strip(pick(w.rnd, []string{c.f.domain, sharedDomain})) }},
 		{2, func() {
-			c.act("all addresses of "+one.DN+" removed", c.d.Modify(one.GUID, adsim.Set("proxyAddresses"), adsim.Set("mail")))
+			c.act("all addresses of "+one.DN+" removed", c.d.Modify(one.GUID, adsim.Set("proxyAddresses"),
+				adsim.Set("mail")))
 		}},
 		{3, func() { c.setMail(one) }},
 		{12, func() { c.moveAlias(one, pick(w.rnd, people)) }},

@@ -283,7 +283,7 @@ func (w *world) mustDecide(name string, inside, accepted bool, otherwise policy.
 	}
 	inGrace := verdict == policy.VerdictInGrace && w.now().Sub(d.Removed).Abs() < grace
 	if accepted && verdict != policy.VerdictKnown || !accepted && verdict != otherwise && !inGrace {
-		w.fail("%s at a quiet point, inside %t: %s, %s, %v; accepted must be %t", name, inside, d.Verdict, d.Reason, d.Reply,
-			accepted)
+		w.fail("%s at a quiet point, inside %t: %s, %s, %v; accepted must be %t", name, inside, d.Verdict, d.Reason,
+			d.Reply, accepted)
 	}
 }

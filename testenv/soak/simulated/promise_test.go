@@ -54,8 +54,8 @@ func (k knobs) owns(e adsim.Entry, hidden []string) (addresses []string, restric
 		return nil, false
 	case k.omitSystem && slices.Contains([]string{"8192", "549755813888", "4398046511104"}, kind):
 		return nil, false
-	case k.omitDisabled && disabled && !slices.Contains([]string{"4", "16", "34359738368", "68719476736", "2199023255552",
-		"4398046511104"}, kind):
+	case k.omitDisabled && disabled &&
+		!slices.Contains([]string{"4", "16", "34359738368", "68719476736", "2199023255552", "4398046511104"}, kind):
 		return nil, false
 	}
 	attributes := k.attributes

@@ -66,8 +66,8 @@ func (f *forest) calm() {
 	first := f.controllers[0].truth()
 	for _, c := range f.controllers[1:] {
 		if !maps.Equal(first, c.truth()) {
-			w.fail("after replication %s has %s and %s has %s", c.host(), only(c.truth(), first), f.controllers[0].host(),
-				only(first, c.truth()))
+			w.fail("after replication %s has %s and %s has %s", c.host(), only(c.truth(), first),
+				f.controllers[0].host(), only(first, c.truth()))
 		}
 	}
 }

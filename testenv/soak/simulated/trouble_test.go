@@ -64,7 +64,8 @@ func (f *forest) guarded(info store.PassInfo) {
 	tooMany := sum > f.guard.Max || sum > f.guard.Count && share > f.guard.Percent ||
 		f.guard.Share > 0 && sum >= 3 && share > f.guard.Share
 	if f.guard.Max > 0 && info.Removed > 0 && !info.Approved && tooMany {
-		f.w.fail("the guard %+v let %d removals through after %d others (%.1f %%)", f.guard, info.Removed, recent, share)
+		f.w.fail("the guard %+v let %d removals through after %d others (%.1f %%)", f.guard, info.Removed, recent,
+			share)
 	}
 }
 

@@ -46,7 +46,8 @@ func TestDamagedIndexAcceptsWhatItHas(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := p.Decide(t.Context(), Query{Recipient: c.recipient, Authenticated: c.authenticated})
-			if d.Verdict != c.verdict || d.Match.String() != c.match || (c.verdict == VerdictError) != (d.Reply.Code() == 451) {
+			if d.Verdict != c.verdict || d.Match.String() != c.match ||
+				(c.verdict == VerdictError) != (d.Reply.Code() == 451) {
 				t.Errorf("%s, match %q, %q", d.Verdict, d.Match, d.Reply)
 			}
 		})
@@ -118,7 +119,8 @@ func TestNotReadyReason(t *testing.T) {
 		"nobody@widening.test": "the index may lack addresses until a full pass of the directory ends",
 	} {
 		t.Run(recipient, func(t *testing.T) {
-			if d := p.Decide(t.Context(), Query{Recipient: recipient}); d.Verdict != VerdictNotReady || d.Reason != want {
+			if d := p.Decide(t.Context(), Query{Recipient: recipient}); d.Verdict != VerdictNotReady ||
+				d.Reason != want {
 				t.Errorf("%s: %s, want %s", d.Verdict, d.Reason, want)
 			}
 		})

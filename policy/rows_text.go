@@ -1,6 +1,6 @@
 package policy
 
-// Row is one row of the decision table.
+// Row describes one row of the decision table. Decide implements the rows, in decide.go.
 type Row struct {
 	Number    int
 	Condition string
@@ -8,7 +8,7 @@ type Row struct {
 	Verdicts  []Verdict
 }
 
-// Rows returns the decision table, as in docs/flow.md. An internal-only recipient whose sender may not write to
+// Rows returns the decision table as text, like docs/flow.md. An internal-only recipient whose sender may not write to
 // it continues from row 6 to row 12, which reports it with row 6.
 func Rows() []Row {
 	return []Row{

@@ -144,7 +144,8 @@ func (m *Mirror) open(ctx context.Context, c Candidate) (Source, error) {
 	}
 	source, err := c.Dial(ctx)
 	m.gate.recordBind(&m.binder, secret, err, m.config.Now(), m.config.RejectedBindWait)
-	if still := m.gate.rejection(&m.binder, secret, m.config.Now()); still != nil && errors.Is(err, directory.ErrCredentials) {
+	if still := m.gate.rejection(&m.binder, secret, m.config.Now()); still != nil &&
+		errors.Is(err, directory.ErrCredentials) {
 		m.config.Log.Error("bind rejected; not trying again until the password file changes, "+
 			"to avoid locking the account", "controller", c.Name,
 			"wait", still.Until.Sub(m.config.Now()).Round(time.Second), "error", err)

@@ -213,7 +213,8 @@ func TestForgeableRefusals(t *testing.T) {
 				t.Errorf("after a good bind: %v", still)
 			}
 			g.recordBind(&oneMirror, "another key", forged, now, rejectedBindWait)
-			if still := g.rejection(&oneMirror, "another key", now); still == nil || still.Until.Sub(now) != time.Minute {
+			if still := g.rejection(&oneMirror, "another key", now); still == nil ||
+				still.Until.Sub(now) != time.Minute {
 				t.Errorf("another key: %v", still)
 			}
 			if g.rejection(&oneMirror, "key", now) != nil {

@@ -15,6 +15,9 @@ const recordVersion = 1
 // format.
 var errRecord = errors.New("unreadable record")
 
+// The types of fields are here. The layouts of records are in record.go, directory.go and the files of the other
+// record types.
+
 // An encoder appends fields: varints, length-prefixed strings, times in microseconds.
 type encoder []byte
 

@@ -12,8 +12,8 @@ func TestRecordsSurviveEncoding(t *testing.T) {
 	at := stamp{time: start, pass: 3, origin: 2, usn: 99}
 	record := objectRecord{class: "user", dn: "CN=ä", container: true, unparsed: 2, addresses: []ownedRecord{
 		{address: "a@x.test", attribute: "mail", internalOnly: true, learned: at},
-		{address: "b@x.test", gone: at, notBefore: start, learned: at},
-		{address: "d@x.test", gone: at, notBefore: start, learned: at, becomesInternalOnly: true}}}
+		{address: "b@x.test", mark: at, notBefore: start, learned: at},
+		{address: "d@x.test", mark: at, notBefore: start, learned: at, becomesInternalOnly: true}}}
 	back := record
 	back.addresses = append(slices.Clone(record.addresses),
 		ownedRecord{address: "c@x.test", learned: at, lastSource: stamp{time: start, pass: 7, origin: 3, usn: 1}})
@@ -54,7 +54,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(one.encode())
 	one.internalOnlySince = start
 	f.Add(one.encode())
-	shut := objectRecord{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, gone: stamp{pass: 2},
+	shut := objectRecord{addresses: []ownedRecord{{address: "a@x.test", learned: stamp{pass: 1}, mark: stamp{pass: 2},
 		becomesInternalOnly: true}}}
 	f.Add(shut.encode())
 	gone := addressRecord{removed: start, pass: 4}
