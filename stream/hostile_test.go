@@ -64,8 +64,9 @@ func (h *hostile) do(way, to string) {
 		consumer(map[string]any{"deliver_subject": to, "deliver_policy": "all", "ack_policy": "none",
 			"headers_only": true})
 	case "empty answer":
-		pull := "empty"
-		consumer(map[string]any{"name": pull, "deliver_policy": "new", "ack_policy": "none"})
+		pull := "empty" // no object has this subject
+		consumer(map[string]any{"name": pull, "deliver_policy": "new", "ack_policy": "none",
+			"filter_subject": objectSubject(h.directory, store.GUID{0xff})})
 		err = h.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+name+"."+pull, to, []byte(`{"batch":1,"no_wait":true}`))
 	case "pull":
 		pull := strings.Map(func(r rune) rune {
