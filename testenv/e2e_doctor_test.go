@@ -258,7 +258,12 @@ func TestDoctorSocket(t *testing.T) {
 			"chmod 2750 /var/spool/postfix/rcpt-milter", "socket-not-writable"},
 		{"no socket", "mv " + socket + " " + socket + ".away", "mv " + socket + ".away " + socket, "socket-missing"},
 	} {
-		found := added(before, c.examine(true, p.spoil)[0].findings)
+		var found []finding
+		for range 5 { // the daemon restores mode and group of its socket, perhaps before doctor looks
+			if found = added(before, c.examine(true, p.spoil)[0].findings); len(found) > 0 {
+				break
+			}
+		}
 		c.root(p.fix)
 		if len(found) != 1 || found[0].Name != p.want {
 			t.Errorf("%s: doctor finds %+v, want %s", p.what, found, p.want)
