@@ -151,10 +151,10 @@ func testRuns(args []string, race bool) (runs [][]string) {
 		}
 	}
 	if productNamed || !uiNamed {
-		runs = append(runs, append([]string{"test"}, testArguments(product, race, endToEnd, "./...")...))
+		runs = append(runs, append([]string{"test"}, testArguments(product, race)...))
 	}
 	if uiNamed || !productNamed {
-		runs = append(runs, append([]string{"-C", uiModule, "test"}, testArguments(ui, race, "./...")...))
+		runs = append(runs, append([]string{"-C", uiModule, "test"}, testArguments(ui, race)...))
 	}
 	return runs
 }
@@ -169,20 +169,16 @@ func modulesOf(pattern string) (product, ui bool) {
 	return true, wildcard && strings.HasPrefix(uiModule, parent)
 }
 
-// endToEnd is the package of the end-to-end tests. They take longest, and mostly wait. The go command starts the
-// packages in the order in which they are named, so all others run beside this one.
-const endToEnd = "./testenv"
-
 // testArguments returns the arguments of go test: the harness's own, then those of the command
 // line, then all packages unless packages were named.
-func testArguments(args []string, race bool, all ...string) []string {
+func testArguments(args []string, race bool) []string {
 	arguments := []string{"-count=1", "-timeout", "80m"}
 	if race && !slices.Contains(args, "-race") {
 		arguments = append(arguments, "-race")
 	}
 	arguments = append(arguments, args...)
 	if !slices.ContainsFunc(args, isPackage) {
-		arguments = append(arguments, all...)
+		arguments = append(arguments, "./...")
 	}
 	return arguments
 }

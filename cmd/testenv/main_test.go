@@ -21,12 +21,12 @@ func TestTestRuns(t *testing.T) {
 		race bool
 		want []string
 	}{
-		{"all", nil, false, []string{product + "./testenv ./...", ui + "./..."}},
-		{"race by flag", []string{"-race"}, false, []string{product + "-race ./testenv ./...", ui + "-race ./..."}},
-		{"race by environment", nil, true, []string{product + "-race ./testenv ./...", ui + "-race ./..."}},
-		{"race by both", []string{"-race"}, true, []string{product + "-race ./testenv ./...", ui + "-race ./..."}},
+		{"all", nil, false, []string{product + "./...", ui + "./..."}},
+		{"race by flag", []string{"-race"}, false, []string{product + "-race ./...", ui + "-race ./..."}},
+		{"race by environment", nil, true, []string{product + "-race ./...", ui + "-race ./..."}},
+		{"race by both", []string{"-race"}, true, []string{product + "-race ./...", ui + "-race ./..."}},
 		{"flags with values", []string{"-run", "TestStory", "-v"}, false,
-			[]string{product + "-run TestStory -v ./testenv ./...", ui + "-run TestStory -v ./..."}},
+			[]string{product + "-run TestStory -v ./...", ui + "-run TestStory -v ./..."}},
 		{"packages", []string{"-v", "./testenv"}, false, []string{product + "-v ./testenv"}},
 		{"package by name", []string{"rcpt-milter/mirror"}, false, []string{product + "rcpt-milter/mirror"}},
 		{"package of the other module", []string{"./testenv/ui", "-run", "X"}, false, []string{ui + "./... -run X"}},
@@ -35,7 +35,7 @@ func TestTestRuns(t *testing.T) {
 		{"pattern over both modules", []string{"./testenv/...", "-v"}, false,
 			[]string{product + "./testenv/... -v", ui + "./... -v"}},
 		{"another timeout comes later and wins", []string{"-timeout", "5m"}, false,
-			[]string{product + "-timeout 5m ./testenv ./...", ui + "-timeout 5m ./..."}},
+			[]string{product + "-timeout 5m ./...", ui + "-timeout 5m ./..."}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -65,8 +65,7 @@ func TestSwitches(t *testing.T) {
 		t.Run(fmt.Sprint(test.args), func(t *testing.T) {
 			got, err := switches(test.args, "keep", "install")
 			if diff := cmp.Diff(test.want, got); diff != "" || errors.Is(err, errUsage) != test.bad {
-				t.Errorf("switches(%q) = %v, %v, want %v and a usage error: %v", test.args, got, err, test.want,
-					test.bad)
+				t.Errorf("switches(%q) = %v, %v, want %v and a usage error: %v", test.args, got, err, test.want, test.bad)
 			}
 		})
 	}
