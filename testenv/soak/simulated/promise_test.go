@@ -329,9 +329,12 @@ func (p *promise) applied(s shownObject) {
 	}
 }
 
-// discarded records that held removals were discarded: nothing is missing any more.
-func (p *promise) discarded() {
+// discarded records that held removals were discarded: only those that wait are missing now.
+func (p *promise) discarded(waiting map[pair]bool) {
 	for at, l := range p.learned {
+		if waiting[at] {
+			continue
+		}
 		l.until, l.handed = time.Time{}, time.Time{}
 		p.learned[at] = l
 	}

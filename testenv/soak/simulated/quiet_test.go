@@ -95,10 +95,9 @@ func (f *forest) settle() {
 	if f.mirror.Status().HoldReason != "" {
 		if w.rnd.IntN(2) == 0 {
 			w.note("%s: discarded at the quiet point", f.name)
-			if _, err := w.store.Discard(f.name, w.now()); err != nil {
+			if _, err := w.discard(f); err != nil {
 				w.fail("discard: %v", err)
 			}
-			f.promise.discarded()
 			f.goodPass(true)
 			w.advance(lag) // what was learned before the clock was set back waits from now
 			f.goodPass(false)

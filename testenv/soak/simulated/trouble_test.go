@@ -199,11 +199,27 @@ func (w *world) decide(f *forest) {
 		w.approve(f)
 		return
 	}
-	n, err := w.store.Discard(f.name, w.now())
+	n, err := w.discard(f)
 	w.note("%s: held removals of %d objects discarded, %v", f.name, n, err)
 	f.owesFull = "removals were discarded"
-	f.promise.discarded()
 	w.check("after a discard")
+}
+
+// discard discards what is held, and records that in the promise.
+func (w *world) discard(f *forest) (objects int, err error) {
+	waiting := map[pair]bool{}
+	if err := w.store.HeldRemovals(f.name, func(h store.HeldRemoval) error {
+		if !h.NotBefore.IsZero() {
+			waiting[pair{adsim.GUID(h.GUID), h.Address.String()}] = true
+		}
+		return nil
+	}); err != nil {
+		return 0, err
+	}
+	if objects, err = w.store.Discard(f.name, w.now()); err == nil {
+		f.promise.discarded(waiting)
+	}
+	return objects, err
 }
 
 func (w *world) approve(f *forest) {
