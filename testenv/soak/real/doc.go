@@ -9,9 +9,9 @@
 //
 // An address is promised once both controllers show it as its model does and a pass that began later
 // has succeeded. From then on it must not be rejected with 5xx, until an operation takes it away. An
-// address is gone once neither controller shows it as a recipient, and after a later pass the index does not have it.
-// It must not be accepted from then on. Every other address of a model is changing, and any answer
-// is right.
+// address is gone once neither controller has shown it as a recipient for 30 seconds, as long as confirm
+// may remember what it found, and after a later pass the index does not have it. It must not be accepted
+// from then on. Every other address of a model is changing, and any answer is right.
 //
 // # Seeds
 //

@@ -151,7 +151,7 @@ func (s *Soak) quiet(ctx context.Context) error {
 				if slices.Contains(want, a) {
 					state = Valid
 				}
-				if site.oracle.Now(a) == Changing {
+				if site.oracle.Now(a) == Changing && (state == Valid || w.forgotten(a)) {
 					site.oracle.Set(a, state, at, "the index equals the models at a quiet point")
 				}
 			}

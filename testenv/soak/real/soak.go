@@ -209,7 +209,7 @@ func (s *Soak) newWorlds() {
 	for i, c := range s.controllers {
 		name := fmt.Sprint("Soak", string(rune('A'+i)))
 		s.worlds = append(s.worlds, &world{home: c, model: model.New(name, s.random("world "+name)),
-			touched: map[string]time.Time{}, counts: map[string]int{}})
+			touched: map[string]time.Time{}, absent: map[string]time.Time{}, counts: map[string]int{}})
 	}
 }
 

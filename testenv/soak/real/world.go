@@ -32,6 +32,9 @@ type world struct {
 	model   *model.Model
 	touched map[string]time.Time // when the owners of an address, or whether it is valid, changed last
 	counts  map[string]int       // operations by name
+
+	// absent has when a snapshot first found that no controller shows an address as a recipient.
+	absent map[string]time.Time
 }
 
 // live changes the model and the domain until the context ends, at a number of operations a second.
@@ -231,13 +234,18 @@ func (s *Soak) snapshot() *snapshot {
 		valid := w.model.Valid()
 		for a := range w.touched {
 			if slices.ContainsFunc(views, func(v map[string]string) bool { return v[a] != views[0][a] }) {
+				delete(w.absent, a)
 				continue
 			}
 			if valid[a] {
+				delete(w.absent, a)
 				now.valid = append(now.valid, candidate{w, a})
-			} else {
-				now.gone = append(now.gone, candidate{w, a})
+				continue
 			}
+			if w.absent[a].IsZero() || !w.absent[a].After(w.touched[a]) {
+				w.absent[a] = now.at
+			}
+			now.gone = append(now.gone, candidate{w, a})
 		}
 	}
 	return now
@@ -260,12 +268,23 @@ func (s *Soak) settle(site *site, then *snapshot, have []string) {
 			if !c.world.touched[c.address].Before(then.at) || site.oracle.Now(c.address) != Changing {
 				continue
 			}
-			if list.state == Gone && (have == nil || slices.Contains(have, c.address)) {
+			if list.state == Gone && (have == nil || slices.Contains(have, c.address) || !c.world.forgotten(c.address)) {
 				continue
 			}
 			site.oracle.Set(c.address, list.state, at, list.why)
 		}
 	}
+}
+
+// confirmedFor is how long the daemon may accept an address after confirm found it at a controller, if it
+// gets no answer to a later search (docs/configuration.md), and a second for the answer itself.
+const confirmedFor = 31 * time.Second
+
+// forgotten reports whether no controller has shown an address as a recipient for so long that confirm
+// does not remember it.
+func (w *world) forgotten(address string) bool {
+	since := w.absent[address]
+	return since.After(w.touched[address]) && time.Since(since) > confirmedFor
 }
 
 // promise settles what has changed, again and again, until the context ends.
