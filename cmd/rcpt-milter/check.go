@@ -17,15 +17,19 @@ func (a *app) checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Check the configuration and the store",
 		Long: "Checks the configuration, the files that it names, and the store.\n\n" +
-			"With --live it also connects to each domain controller. It checks the host name, the clock, the certificate,\n" +
-			"the account and its password, the right to see deleted objects, attributes that the account cannot read, and\n" +
-			"the Global Catalog. It looks for recipients in the cloud, domains that no directory reads, accepted domains\n" +
-			"of Exchange that the configuration lacks, and enforced domains without an address. It reads all objects of\n" +
-			"each directory, and names values that are no addresses, objects that hide uSNChanged, and recipients of the\n" +
-			"configured domains outside bases. Each finding says how to correct it. Errors come last.\n\n" +
-			"The command changes nothing, except that it repairs the store after a crash, as the next start would.\n\n" +
-			"Exit status: 0 no error, also with warnings; 1 an error; 78 the configuration is invalid, or a file that it\n" +
-			"names does not exist.",
+			"With --live it also connects to each domain controller. It checks the host\n" +
+			"name, the clock, the certificate, the account and its password, the right to\n" +
+			"see deleted objects, attributes that the account cannot read, and the Global\n" +
+			"Catalog. It looks for recipients in the cloud, domains that no directory reads,\n" +
+			"accepted domains of Exchange that the configuration lacks, and enforced domains\n" +
+			"without an address. It reads all objects of each directory, and names values\n" +
+			"that are no addresses, objects that hide uSNChanged, and recipients of the\n" +
+			"configured domains outside bases. Each finding says how to correct it. Errors\n" +
+			"come last.\n\n" +
+			"The command changes nothing, except that it repairs the store after a crash, as\n" +
+			"the next start would.\n\n" +
+			"Exit status: 0 no error, also with warnings; 1 an error; 78 the configuration\n" +
+			"is invalid, or a file that it names does not exist.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.check(command.Context(), live) },
 	}

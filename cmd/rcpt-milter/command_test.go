@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -120,6 +121,32 @@ func TestExitStatuses(t *testing.T) {
 		}
 	}
 	check((&app{}).root())
+}
+
+// TestHelpWidth: the help of every command fits a terminal of 80 columns.
+func TestHelpWidth(t *testing.T) {
+	var check func(*cobra.Command)
+	check = func(c *cobra.Command) {
+		if c.Name() == "completion" || c.Name() == "help" {
+			return
+		}
+		for line := range strings.Lines(c.Long + "\n" + c.Flags().FlagUsagesWrapped(helpColumns)) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > helpColumns {
+				t.Errorf("a line of the help of %q has %d columns: %s", c.CommandPath(), n, line)
+			}
+		}
+		for _, below := range c.Commands() {
+			check(below)
+		}
+	}
+	check((&app{}).root())
+	var stdout, stderr bytes.Buffer
+	run(t.Context(), []string{"lookup", "--help"}, &stdout, &stderr)
+	for line := range strings.Lines(stdout.String()) { // flags are wrapped as well
+		if len(line) > helpColumns+1 {
+			t.Errorf("lookup --help prints %q", line)
+		}
+	}
 }
 
 // TestCompletion: the values of a flag that has few are offered.

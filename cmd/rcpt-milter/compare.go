@@ -21,14 +21,16 @@ func (a *app) compareCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "compare",
 		Short: "Compare the index with the directories, or with a table",
-		Long: "Reads the directories in full over connections of its own, and reports each address that only the index or\n" +
-			"only a directory has. It changes nothing. It looks at each difference again after another pass, and does not\n" +
-			"report what has changed in the meantime. For removals that wait it names the reason.\n\n" +
-			"With --table it compares the index with a table in Postfix's source format, such as an old\n" +
-			"relay_recipient_maps. It reports addresses that only the table has, whether a directory had them before, and\n" +
-			"recipients that the table lacks. It counts entries in domains that are not judged, but does not list them.\n\n" +
-			"Exit status: 0 equal, 1 different, also because of removals that wait, 2 a directory or the table could not\n" +
-			"be read, or the command was interrupted.",
+		Long: "Reads the directories in full over connections of its own, and reports each\n" +
+			"address that only the index or only a directory has. It changes nothing. It\n" +
+			"looks at each difference again after another pass, and does not report what has\n" +
+			"changed in the meantime. For removals that wait it names the reason.\n\n" +
+			"With --table it compares the index with a table in Postfix's source format,\n" +
+			"such as an old relay_recipient_maps. It reports addresses that only the table\n" +
+			"has, whether a directory had them before, and recipients that the table lacks.\n" +
+			"It counts entries in domains that are not judged, but does not list them.\n\n" +
+			"Exit status: 0 equal, 1 different, also because of removals that wait, 2 a\n" +
+			"directory or the table could not be read, or the command was interrupted.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if file != "" && q.Directory != "" {

@@ -24,10 +24,10 @@ func (a *app) doctorCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "doctor",
 		Short: "Find problems between Postfix and this daemon",
-		Long: "Reads the settings of Postfix with postconf, looks at the socket, and queries the daemon. It reports " +
-			"what is\n" +
-			"wrong between them, why that matters, and how to correct it. It changes nothing. Run it as root on the host\n" +
-			"of Postfix. After a change run \"postfix reload\" and doctor again.\n\n" +
+		Long: "Reads the settings of Postfix with postconf, looks at the socket, and queries\n" +
+			"the daemon. It reports what is wrong between them, why that matters, and how to\n" +
+			"correct it. It changes nothing. Run it as root on the host of Postfix. After a\n" +
+			"change run \"postfix reload\" and doctor again.\n\n" +
 			"Exit status: 0 no problem, though there may be notes, 1 a problem.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.doctor(command.Context(), dir, asJSON) },

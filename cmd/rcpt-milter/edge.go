@@ -19,7 +19,8 @@ func (a *app) edgeCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "edge",
 		Short: "Enrol the hosts that connect to the engine of this daemon",
-		Long: "Enrols edges and hubs at the engine (nats) of this daemon, lists and removes them.\n\n" +
+		Long: "Enrols edges and hubs at the engine (nats) of this daemon, lists and removes\n" +
+			"them.\n\n" +
 			"Exit status: that of the command.",
 		RunE: func(command *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -49,9 +50,11 @@ func (a *app) edgeAddCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Enrol an edge, and write the file that it needs",
-		Long: "Enrols an edge at the engine of this daemon, and writes the file that the edge needs: NAME.enrol,\n" +
-			"or that of --output. It never overwrites a file. Copy the file to the edge and run \"rcpt-milter edge join FILE\" there.\n" +
-			"The file is secret. An edge of the same name gets new credentials, and its old ones are revoked.\n\n" +
+		Long: "Enrols an edge at the engine of this daemon, and writes the file that the edge\n" +
+			"needs: NAME.enrol, or that of --output. It never overwrites a file. Copy the\n" +
+			"file to the edge and run \"rcpt-milter edge join FILE\" there. The file is\n" +
+			"secret. An edge of the same name gets new credentials, and its old ones are\n" +
+			"revoked.\n\n" +
 			"Exit status: 0 enrolled, 1 failed.",
 		Args: oneArgument("the name of an edge"),
 		RunE: func(command *cobra.Command, args []string) error {
@@ -110,8 +113,9 @@ func (a *app) edgeJoinCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "join FILE",
 		Short: "Check an enrolment file, and show the configuration of this host",
-		Long: "Connects to the engine with the file of \"edge add\", reads the state of each directory, and shows\n" +
-			"what to write into the configuration of this host. It changes nothing, and needs no daemon.\n\n" +
+		Long: "Connects to the engine with the file of \"edge add\", reads the state of each\n" +
+			"directory, and shows what to write into the configuration of this host. It\n" +
+			"changes nothing, and needs no daemon.\n\n" +
 			"Exit status: 0 the file works, 1 it does not.",
 		Args: oneArgument("the file of \"rcpt-milter edge add\""),
 		RunE: func(command *cobra.Command, args []string) error { return a.edgeJoin(command.Context(), args[0]) },
@@ -189,7 +193,8 @@ func (a *app) edgeRemoveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "remove NAME",
 		Short: "Revoke the credentials of a host",
-		Long: "Revokes the credentials of an edge or a hub, and disconnects it at once. Its index stays as it is.\n\n" +
+		Long: "Revokes the credentials of an edge or a hub, and disconnects it at once. Its\n" +
+			"index stays as it is.\n\n" +
 			"Exit status: 0 removed, 1 failed.",
 		Args: oneArgument("the name of a host"),
 		RunE: func(command *cobra.Command, args []string) error {

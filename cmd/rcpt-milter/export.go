@@ -29,17 +29,21 @@ func (a *app) exportCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "export",
 		Short: "Write the list of recipients, also as a table for Postfix",
-		Long: "Writes the list of recipients in the configured domains: those of the index, accept and accept_files. It\n" +
-			"omits internal-only recipients (internal_only: refuse), except in JSON, which marks them.\n\n" +
+		Long: "Writes the list of recipients in the configured domains: those of the index,\n" +
+			"accept and accept_files. It omits internal-only recipients (internal_only:\n" +
+			"refuse), except in JSON, which marks them.\n\n" +
 			"Formats:\n" +
-			"  postmap  the source of a table for relay_recipient_maps, which can replace the daemon. It also has\n" +
-			"           always_accept and domains in mode pass. Create the table with \"postmap lmdb:FILE\", or cdb: where\n" +
-			"           lmdb is missing; Postfix will drop hash:\n" +
-			"  text     one address per line, with characters that do not print as escape sequences\n" +
+			"  postmap  the source of a table for relay_recipient_maps, which can replace\n" +
+			"           the daemon. It also has always_accept and domains in mode pass.\n" +
+			"           Create the table with \"postmap lmdb:FILE\", or cdb: where lmdb is\n" +
+			"           missing; Postfix will drop hash:\n" +
+			"  text     one address per line, with characters that do not print as escape\n" +
+			"           sequences\n" +
 			"  json     an array\n\n" +
-			"With --output the file is replaced atomically, and keeps its owner and permissions; a new file has mode 0640,\n" +
-			"less the umask. An empty list, or the list of an index that was never filled, needs --force. If no daemon\n" +
-			"runs, the command reads its store, which must have been closed cleanly.\n\n" +
+			"With --output the file is replaced atomically, and keeps its owner and\n" +
+			"permissions; a new file has mode 0640, less the umask. An empty list, or the\n" +
+			"list of an index that was never filled, needs --force. If no daemon runs, the\n" +
+			"command reads its store, which must have been closed cleanly.\n\n" +
 			"Exit status: 0 written, 1 not written.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {

@@ -36,11 +36,12 @@ func (a *app) fleetStatusCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "status",
 		Short: "Show all edges of this hub in one table",
-		Long: "Shows all edges of this hub in one table: their state, whether their index equals that of the hub, how far\n" +
-			"they are behind, and their last report. Edges report after each pass and at least twice a minute. An edge\n" +
-			"that has not reported for three minutes is silent.\n\n" +
-			"Exit status: 0 all edges are fresh and equal; 1 an edge or the publishing needs attention, or there is no\n" +
-			"edge; 2 an edge is stale, not ready or silent.",
+		Long: "Shows all edges of this hub in one table: their state, whether their index\n" +
+			"equals that of the hub, how far they are behind, and their last report. Edges\n" +
+			"report after each pass and at least twice a minute. An edge that has not\n" +
+			"reported for three minutes is silent.\n\n" +
+			"Exit status: 0 all edges are fresh and equal; 1 an edge or the publishing needs\n" +
+			"attention, or there is no edge; 2 an edge is stale, not ready or silent.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return a.fleetStatus(command.Context(), asJSON)

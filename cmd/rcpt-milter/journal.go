@@ -19,12 +19,12 @@ func (a *app) journalCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "journal",
 		Short: "Show which addresses passes added and removed",
-		Long: "Shows what passes changed, oldest first: + or -, the address, the object that gained or lost it, the\n" +
-			"pass, the domain controller, the object's USN there (\"not seen\" if a full pass did not find the\n" +
-			"object), and the time. An addition has the time when it was read, a removal the one when it took\n" +
-			"effect.\n\n" +
-			"The first full pass of a directory writes no rows, because every address would be an addition.\n" +
-			"journal.keep in the configuration sets the retention.\n\n" +
+		Long: "Shows what passes changed, oldest first: + or -, the address, the object that\n" +
+			"gained or lost it, the pass, the domain controller, the object's USN there\n" +
+			"(\"not seen\" if a full pass did not find the object), and the time. An addition\n" +
+			"has the time when it was read, a removal the one when it took effect.\n\n" +
+			"The first full pass of a directory writes no rows, because every address would\n" +
+			"be an addition. journal.keep in the configuration sets the retention.\n\n" +
 			"Exit status: 0.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {

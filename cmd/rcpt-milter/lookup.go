@@ -20,16 +20,21 @@ func (a *app) lookupCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "lookup ADDRESS...",
 		Short: "Show the reply that an address would get, and why",
-		Long: "Shows the reply that an address would get at RCPT TO, and the reason: the rule, the owner, the pass that\n" +
-			"learned the address, and its history in the journal. A lookup is not counted as a decision.\n\n" +
-			"With several addresses each is answered in turn. \"-\" reads a list from standard input, one address per line;\n" +
-			"empty lines and lines that begin with # are skipped. An address needs a domain; only postmaster does not.\n" +
-			"JSON is an object for one ADDRESS, and a list for several or for \"-\".\n\n" +
-			"With --at the index is taken as it was at that time, as far as the journal reaches (journal.keep in the\n" +
-			"configuration). All directories count as fresh, and the configuration is the present one.\n\n" +
-			"If no daemon runs, the command reads its store, which must have been closed cleanly.\n\n" +
-			"Exit status: 0 accepted, 1 rejected, 2 deferred; the highest one for several addresses. 64 if a line of\n" +
-			"standard input is no address with a domain; the other lines are answered.",
+		Long: "Shows the reply that an address would get at RCPT TO, and the reason: the rule,\n" +
+			"the owner, the pass that learned the address, and its history in the journal. A\n" +
+			"lookup is not counted as a decision.\n\n" +
+			"With several addresses each is answered in turn. \"-\" reads a list from standard\n" +
+			"input, one address per line; empty lines and lines that begin with # are\n" +
+			"skipped. An address needs a domain; only postmaster does not. JSON is an object\n" +
+			"for one ADDRESS, and a list for several or for \"-\".\n\n" +
+			"With --at the index is taken as it was at that time, as far as the journal\n" +
+			"reaches (journal.keep in the configuration). All directories count as fresh,\n" +
+			"and the configuration is the present one.\n\n" +
+			"If no daemon runs, the command reads its store, which must have been closed\n" +
+			"cleanly.\n\n" +
+			"Exit status: 0 accepted, 1 rejected, 2 deferred; the highest one for several\n" +
+			"addresses. 64 if a line of standard input is no address with a domain; the\n" +
+			"other lines are answered.",
 		Args: lookupArguments,
 		RunE: func(command *cobra.Command, args []string) error {
 			if _, err := netip.ParseAddr(q.Client); q.Client != "" && err != nil {

@@ -21,8 +21,9 @@ func (a *app) manCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "man [COMMAND]",
 		Short: "Print or write the manual pages",
-		Long: "Prints a manual page in the form that man reads: of COMMAND, of the configuration file\n" +
-			"(rcpt-milter.yaml), or of the whole program. With --dir all of them are written there.\n\n" +
+		Long: "Prints a manual page in the form that man reads: of COMMAND, of the\n" +
+			"configuration file (rcpt-milter.yaml), or of the whole program. With --dir all\n" +
+			"of them are written there.\n\n" +
 			"Exit status: 0 done, 1 not.",
 		Example: "rcpt-milter man | man -l -\nrcpt-milter man rcpt-milter.yaml | man -l -",
 		RunE: func(command *cobra.Command, args []string) error {

@@ -15,10 +15,12 @@ func (a *app) reloadCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",
 		Short: "Make the daemon reload its configuration",
-		Long: "Makes the daemon reload its configuration, like SIGHUP, and shows what changed. No session ends, and a\n" +
-			"directory that did not change keeps its connection. Keys that need a restart are listed, and keep their old\n" +
-			"values until then. A file with an error is rejected as a whole.\n\n" +
-			"Exit status: 0 the configuration is in effect, 78 it is rejected and the previous one stays in effect.",
+		Long: "Makes the daemon reload its configuration, like SIGHUP, and shows what changed.\n" +
+			"No session ends, and a directory that did not change keeps its connection. Keys\n" +
+			"that need a restart are listed, and keep their old values until then. A file\n" +
+			"with an error is rejected as a whole.\n\n" +
+			"Exit status: 0 the configuration is in effect, 78 it is rejected and the\n" +
+			"previous one stays in effect.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.reload(command.Context()) },
 	}

@@ -20,20 +20,21 @@ func (a *app) removalsCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "removals",
 		Short: "List held removals; approve or discard them",
-		Long: "Lists the removals that wait: addresses that a directory no longer has, and that are still accepted. They\n" +
-			"wait because so many at once may be an accident, or because the domain controller may not have replicated\n" +
-			"them yet.\n\n" +
-			"Exit status: 0 listed, approved or discarded, even if there are none; 1 failure.",
+		Long: "Lists the removals that wait: addresses that a directory no longer has, and\n" +
+			"that are still accepted. They wait because so many at once may be an accident,\n" +
+			"or because the domain controller may not have replicated them yet.\n\n" +
+			"Exit status: 0 listed, approved or discarded, even if there are none; 1\n" +
+			"failure.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.removals(command.Context(), q, asJSON) },
 	}
 	command.PersistentFlags().StringVar(&q.Directory, "directory", "", "only those of the directory with this `NAME`")
 	command.Flags().BoolVar(&asJSON, "json", false, "as JSON, for tools")
 	approve := a.settleCommand("approve", "Apply the held removals",
-		"Applies the held removals. On a terminal it shows\n"+
-			"how many addresses each domain would lose, and asks for confirmation.\n"+
-			"The command waits for a running pass, but does not approve what that pass holds. It leaves removals\n"+
-			"that wait for replication or for the next pass.", &q,
+		"Applies the held removals. On a terminal it shows how many addresses each\n"+
+			"domain would lose, and asks for confirmation. The command waits for a running\n"+
+			"pass, but does not approve what that pass holds. It leaves removals that wait\n"+
+			"for replication or for the next pass.", &q,
 		func(client *control.Client, ctx context.Context, q control.RemovalsQuery,
 			done func(control.RemovalsDone)) error {
 			all := []control.RemovalsQuery{q}
@@ -55,9 +56,9 @@ func (a *app) removalsCommand() *cobra.Command {
 		"that are held now)")
 	command.AddCommand(approve,
 		a.settleCommand("discard", "Discard the held removals",
-			"Discards the held removals: the addresses stay until a full pass finds them missing again.\n"+
-				"It leaves removals that wait for replication or for the next pass.\n"+
-				"The command waits for a running pass.", &q, (*control.Client).Discard))
+			"Discards the held removals: the addresses stay until a full pass finds them\n"+
+				"missing again. It leaves removals that wait for replication or for the next\n"+
+				"pass. The command waits for a running pass.", &q, (*control.Client).Discard))
 	return command
 }
 

@@ -25,12 +25,14 @@ func (a *app) reportCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "report",
 		Short: "Show rejected recipients, also those of mode report",
-		Long: "Shows the recipients that were rejected, and those that only mode report accepted: by address, domain and\n" +
-			"client network. It marks rejected addresses that are known now, and lists near misses: rejected addresses\n" +
-			"that differ from a known address by one typing error. Clients never learn of near misses.\n\n" +
-			"With log.addresses: hash the addresses are hashes, and near misses are not available.\n\n" +
-			"Counters are kept by hour, for the time of journal.keep in the configuration. Each hour keeps the 500 most\n" +
-			"frequent addresses, 100 domains and 250 networks.\n\n" +
+		Long: "Shows the recipients that were rejected, and those that only mode report\n" +
+			"accepted: by address, domain and client network. It marks rejected addresses\n" +
+			"that are known now, and lists near misses: rejected addresses that differ from\n" +
+			"a known address by one typing error. Clients never learn of near misses.\n\n" +
+			"With log.addresses: hash the addresses are hashes, and near misses are not\n" +
+			"available.\n\n" +
+			"Counters are kept by hour, for the time of journal.keep in the configuration.\n" +
+			"Each hour keeps the 500 most frequent addresses, 100 domains and 250 networks.\n\n" +
 			"Exit status: 0.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {

@@ -28,6 +28,9 @@ const (
 	exitConfig       = 78
 )
 
+// helpColumns is the width of the help, which no terminal is narrower than.
+const helpColumns = 80
+
 // exitError is an error with its own exit status.
 type exitError struct {
 	status int
@@ -149,7 +152,8 @@ func (a *app) root() *cobra.Command {
 		Use:   "rcpt-milter COMMAND",
 		Short: "Rejects unknown recipients at RCPT TO, from an index of Active Directory",
 		Long: "Rejects unknown recipients at RCPT TO, from an index of Active Directory.\n\n" +
-			"Exit status of all commands: 3 daemon not reachable, 64 wrong usage, 78 bad configuration.",
+			"Exit status of all commands: 3 daemon not reachable, 64 wrong usage, 78 bad\n" +
+			"configuration.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(root *cobra.Command, _ []string) error {
@@ -159,7 +163,9 @@ func (a *app) root() *cobra.Command {
 			return &exitError{exitUsage, fmt.Errorf("expected a command; see %q", root.Name()+" --help")}
 		},
 	}
-	root.PersistentFlags().StringVar(&a.configPath, "config", config.DefaultPath, "configuration `FILE`")
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "FlagUsages",
+		fmt.Sprintf("FlagUsagesWrapped %d", helpColumns)))
+	root.PersistentFlags().StringVar(&a.configPath, "config", config.DefaultPath, "use this `FILE`")
 	root.Flags().BoolVar(&showVersion, "version", false, "show the version")
 	root.MarkPersistentFlagFilename("config", "yaml", "yml")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)

@@ -20,18 +20,22 @@ func (a *app) statusCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "status",
 		Short: "Show the state of the index and of each directory",
-		Long: "Shows the state of the index and of each directory. If no daemon runs, the command shows its store, which\n" +
-			"must have been closed cleanly, with the present states.\n\n" +
-			"The table of domains has the busiest domains of the configuration and the largest others; --json has all.\n" +
-			"It counts the recipients of each since the start of the daemon: accepted, refused (a 5xx reply was sent),\n" +
-			"would refuse (accepted only because the mode was report) and deferred. A sub-domain without an entry of its\n" +
-			"own counts in the row of its .parent.\n\n" +
-			"With --nagios it prints one line with performance data for Nagios and compatible systems: OK, WARNING,\n" +
-			"CRITICAL or UNKNOWN by the exit status; an invalid configuration is UNKNOWN too. With --watch it refreshes\n" +
-			"the status until q or Ctrl-C, also across restarts of the daemon; arrow keys scroll.\n\n" +
-			"Exit status: 0 fresh; 1 late, removals held, a directory failing, a closed listener or an alarm; 2 stale or\n" +
-			"not ready, also if an enforced domain has no known address, the store is damaged or cannot be read, or Postfix\n" +
-			"cannot connect; 3 daemon not reachable, even if its store is shown.",
+		Long: "Shows the state of the index and of each directory. If no daemon runs, the\n" +
+			"command shows its store, which must have been closed cleanly, with the present\n" +
+			"states.\n\n" +
+			"The table of domains has the busiest domains of the configuration and the\n" +
+			"largest others; --json has all. It counts the recipients of each since the\n" +
+			"start of the daemon: accepted, refused (a 5xx reply was sent), would refuse\n" +
+			"(accepted only because the mode was report) and deferred. A sub-domain without\n" +
+			"an entry of its own counts in the row of its .parent.\n\n" +
+			"With --nagios it prints one line with performance data for Nagios and\n" +
+			"compatible systems: OK, WARNING, CRITICAL or UNKNOWN by the exit status; an\n" +
+			"invalid configuration is UNKNOWN too. With --watch it refreshes the status\n" +
+			"until q or Ctrl-C, also across restarts of the daemon; arrow keys scroll.\n\n" +
+			"Exit status: 0 fresh; 1 late, removals held, a directory failing, a closed\n" +
+			"listener or an alarm; 2 stale or not ready, also if an enforced domain has no\n" +
+			"known address, the store is damaged or cannot be read, or Postfix cannot\n" +
+			"connect; 3 daemon not reachable, even if its store is shown.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			switch {

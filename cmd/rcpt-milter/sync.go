@@ -19,9 +19,10 @@ func (a *app) syncCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "sync",
 		Short: "Start a pass of every directory now",
-		Long: "Starts a pass of every directory now. The passes continue if the command is interrupted.\n\n" +
-			"Exit status: 0 the passes have started, or have succeeded with --wait; 1 one of them failed, or the command\n" +
-			"was interrupted.",
+		Long: "Starts a pass of every directory now. The passes continue if the command is\n" +
+			"interrupted.\n\n" +
+			"Exit status: 0 the passes have started, or have succeeded with --wait; 1 one of\n" +
+			"them failed, or the command was interrupted.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return a.sync(command.Context(), q) },
 	}
