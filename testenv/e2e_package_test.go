@@ -167,6 +167,17 @@ func (n *newcomer) upgrade(deb string) {
 	n.judges()
 	n.fresh()
 	n.shows("rcpt-milter status", "rcpt-milter 1.0.1")
+
+	// A version that would not start with this configuration leaves the former one running.
+	pid = n.property("rcpt-milter", "MainPID")
+	n.writes(testenv.ConfigFile, mine+"listen_socket: unix:/run/milter.sock\n")
+	out := n.try("echo | apt install --reinstall ./rcpt-milter_*.deb")
+	n.has("apt", out.Stdout+out.Stderr, `unknown key "listen_socket"`, "The former version runs on.")
+	if now := n.property("rcpt-milter", "MainPID"); out.Status != 0 || now != pid {
+		n.t.Errorf("apt ended with status %d; the daemon was %s and is %s", out.Status, pid, now)
+	}
+	n.judges()
+	n.writes(testenv.ConfigFile, mine)
 }
 
 // export keeps a table current by postmap, in the sandbox of the unit. Postfix uses the table while
