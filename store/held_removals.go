@@ -227,14 +227,20 @@ func (s *Store) RemovedBetween(name string, after, now time.Time) (int, error) {
 	return 0, nil
 }
 
-// loadRemovals reads what the passes of each directory removed, as far back as p/ rows reach.
+// loadRemovals reads what the passes of each directory removed, as far back as p/ rows reach. The rows have only the
+// name of their directory, so those before its first full pass are of a dropped directory of the same name.
 func (s *Store) loadRemovals() error {
 	return s.scan([]byte(prefixPass), false, func(kv pair) error {
 		d := newDecoder(kv.value)
 		p := d.pass()
-		if dir := s.state.dirs[p.Directory]; d.err == nil && dir != nil {
-			dir.removals.add(p)
+		dir := s.state.dirs[p.Directory]
+		if d.err != nil || dir == nil || dir.record.full.Number == 0 {
+			return nil
 		}
+		if p.Kind == Full && p.Ended.Equal(dir.record.first) {
+			dir.removals = nil
+		}
+		dir.removals.add(p)
 		return nil
 	})
 }
