@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
 )
 
 // retire closes the mirror and retires its directory.
@@ -216,6 +218,58 @@ func TestRetiredComesBack(t *testing.T) {
 	if s := w.mirror.Status(); s.State != Fresh || s.HeldAddresses != 0 {
 		t.Errorf("status: %+v", s)
 	}
+}
+
+// TestRetiredComesBackEmpty checks a directory that is configured again, with an account that sees no address. That
+// proves nothing, least of all if the directory was never read to its end. So it does not become ready.
+func TestRetiredComesBackEmpty(t *testing.T) {
+	for _, read := range []bool{true, false} {
+		t.Run(fmt.Sprintf("read before: %t", read), func(t *testing.T) {
+			w := newWorld(t, guarded)
+			for i := range 30 {
+				w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+			}
+			if read {
+				w.pass(store.Full)
+			} else {
+				w.failFullReadAfter(5)
+				if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
+					t.Fatal("the full pass was not interrupted")
+				}
+				w.server.SetFaults(adsim.Faults{})
+			}
+			known := w.known()
+			if info := w.retirePass(w.retire(usualGuard)); info.Hold == "" || len(known) == 0 {
+				t.Fatalf("of %q nothing is held: %+v", known, info)
+			}
+			w.restart()
+			w.d.Hide("proxyAddresses", "mail")
+			for range 2 {
+				w.advance(time.Minute)
+				if r := w.mirror.Pass(t.Context(), false); !errors.Is(r.Err, errEmpty) {
+					t.Errorf("a full pass without an address: %+v, %v", r.Info, r.Err)
+				}
+				w.wantState(Widening)
+				w.wantKnown(known...)
+			}
+			w.d.Hide()
+			w.pass(store.Full)
+			w.wantState(Fresh)
+			w.wantEqual()
+		})
+	}
+}
+
+// failFullReadAfter makes full passes fail after some pages.
+func (w *world) failFullReadAfter(pages int) {
+	w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+		if s.Filter != fullFilter {
+			return
+		}
+		if pages--; pages < 0 {
+			w.server.SetFaults(adsim.Faults{SearchResult: 51}) // busy
+		}
+	}})
 }
 
 // TestRetiredRun checks that Run ends when the directory is gone.
