@@ -260,6 +260,41 @@ func TestRetiredComesBackEmpty(t *testing.T) {
 	}
 }
 
+// TestRetiredDoesNotCount checks a directory that returns after some of its addresses went, which another directory
+// has. Its guard does not count them, so it does not hold the next removal.
+func TestRetiredDoesNotCount(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restarted: %t", restarted), func(t *testing.T) {
+			w := newWorld(t, func(_ *world, c *Config) {
+				c.Guard = Guard{Percent: 5, Count: 50, Max: 20, Window: 24 * time.Hour}
+			})
+			var leaver adsim.GUID
+			for i := range 30 {
+				leaver = w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+			}
+			w.pass(store.Full)
+			w.other("corp2")
+			w.user("New", "new@lab.example")
+			w.pass(store.Incremental)
+			r := w.retire(usualGuard)
+			r.SetHandoverLag(func(string) time.Duration { return 3 * time.Hour })
+			if info := w.retirePass(r); info.Removed != 30 || info.Held != 1 {
+				t.Fatalf("the pass of the directory that left: %+v", info)
+			}
+			w.restart()
+			w.pass(store.Full)
+			if restarted {
+				w.restartAll()
+			}
+			w.must(w.d.Delete(leaver))
+			w.advance(time.Minute)
+			if info := w.pass(store.Incremental); info.Hold != "" {
+				t.Errorf("one removal is held: %s", info.Hold)
+			}
+		})
+	}
+}
+
 // failFullReadAfter makes full passes fail after some pages.
 func (w *world) failFullReadAfter(pages int) {
 	w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {

@@ -181,9 +181,10 @@ type removal struct {
 	removed int
 }
 
-// add counts a pass, unless it was an approval.
+// add counts a pass, unless it was an approval, or read no controller: what the pass of a directory that is no longer
+// configured removes was not removed in the directory.
 func (r *removals) add(p PassInfo) {
-	if p.Removed == 0 || p.Approved {
+	if p.Removed == 0 || p.Approved || p.Controller == "" {
 		return
 	}
 	if n := len(*r); n > 0 {
@@ -213,7 +214,7 @@ func (r removals) between(after, now time.Time) int {
 func inWindow(at, after, now time.Time) bool { return at.After(after) && clock.Believable(at, now) }
 
 // RemovedBetween counts the addresses that passes took from objects of a directory in a
-// window that ends now, without approved removals.
+// window that ends now, without approved removals, and without those while the directory was not configured.
 func (s *Store) RemovedBetween(name string, after, now time.Time) (int, error) {
 	if err := s.beginRead(); err != nil {
 		return 0, err
