@@ -33,8 +33,9 @@ type syncManager struct {
 	current atomic.Pointer[directorySet]
 
 	mu      sync.Mutex
-	retired []*mirror.RetiredDirectory // directories in the store that are not in the configuration
-	gates   map[string]*mirror.Gate    // by account, see gateOf
+	retired []*mirror.RetiredDirectory  // directories in the store that are not in the configuration
+	gates   map[string]*mirror.Gate     // by account, see gateOf
+	left    map[string]config.Directory // by name, see rememberLeft
 }
 
 // directorySet has the directories of one configuration. It is immutable.
@@ -49,7 +50,7 @@ type syncedDirectory struct {
 // newSyncManager returns a manager without directories.
 func newSyncManager(s *store.Store, metrics *metrics.Metrics, log *slog.Logger) *syncManager {
 	f := &syncManager{store: s, metrics: metrics, log: log, expiries: newExpiryWatch(log), onPass: func(string) {},
-		observeLag: func(string, time.Duration) {}, gates: map[string]*mirror.Gate{}}
+		observeLag: func(string, time.Duration) {}, gates: map[string]*mirror.Gate{}, left: map[string]config.Directory{}}
 	f.current.Store(&directorySet{})
 	f.heap = newHeapRelease(f.running)
 	return f
@@ -114,6 +115,7 @@ func sameMirror(a, b config.Directory) bool {
 // to run.
 func (sm *syncManager) apply(c *config.Config, next directorySet, swap func()) {
 	before := sm.active()
+	sm.rememberLeft(c)
 	sm.group.Remove(sm.stoppedBy(next)...)
 	var coming []mirror.Runner
 	for _, d := range next {

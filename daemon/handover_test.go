@@ -40,9 +40,23 @@ func TestShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Abort()
-	check("another one was taken out", alone, corp, waits{"": 3 * time.Hour, "corp.example": 3 * time.Hour})
+	check("one that left before the start", alone, corp, waits{"": 3 * time.Hour, "corp.example": 3 * time.Hour})
 	if dropped, err := s.Drop("old"); !dropped || err != nil {
 		t.Fatal(dropped, err)
 	}
 	check("it is forgotten", alone, corp, waits{"": 0, "corp.example": 0})
+	f.current.Store(&directorySet{{nil, corp}, {nil, lab}})
+	f.rememberLeft(alone)
+	check("it was never read", alone, corp, waits{"": 0, "lab.example": 0})
+	if p, err = s.Begin("lab", store.Full, store.Origin{Started: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	p.Abort()
+	check("one that left", alone, corp, waits{"": 5 * time.Hour, "corp.example": 3 * time.Hour,
+		"lab.example": 5 * time.Hour})
+	f.rememberLeft(&config.Config{})
+	none := &config.Config{}
+	if got := f.handoverLag(none, "corp", 0)("lab.example"); got != 0 {
+		t.Errorf("a directory that left waits %v for another one", got)
+	}
 }

@@ -107,7 +107,9 @@ func (r *passRun) hold() (heldRemovals, error) {
 	}
 	l.empty = empty
 	h := guard.judge(l)
-	if h.reason == "" && empty && guard.Max > 0 { // all removals are still pending, and are held at once
+	// All removals are still pending, and are held at once. A full pass that saw nothing removes nothing even if the
+	// guard is disabled (errEmpty), so disabling it does not release what it held because of such a pass.
+	if h.reason == "" && empty {
 		h.reason = reasonEmpty
 	}
 	if h.reason == reasonEmpty && r.kind == store.Incremental && (m.addressesHidden || r.addressesHidden) {

@@ -22,6 +22,10 @@ func TestHoldAfterAnEmptyFullPass(t *testing.T) {
 		{name: "the reason as it is", between: func(*world) {}},
 		{name: "a canary was the reason, and is one no more", canaries: canary,
 			between: func(w *world) { w.mirror.SetLimits(limits) }},
+		{name: "the guard is switched off", between: func(w *world) {
+			w.config.Guard = Guard{}
+			w.restart()
+		}},
 		{name: "another wording", between: func(w *world) { w.reword("no object had an address") }},
 		{name: "another wording, after a restart", between: func(w *world) {
 			w.reword("no object had an address")
@@ -47,6 +51,11 @@ func TestHoldAfterAnEmptyFullPass(t *testing.T) {
 				}
 			}
 			w.wantKnown("ann@corp.example", "bob@corp.example")
+			w.d.Hide()
+			if r := w.mirror.Pass(t.Context(), true); r.Err != nil || r.Info.Hold != "" {
+				t.Errorf("a full pass that sees them again: %+v, %v", r.Info, r.Err)
+			}
+			w.wantEqual()
 		})
 	}
 }

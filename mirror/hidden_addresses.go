@@ -22,6 +22,12 @@ const reasonAddressesHidden = "recipients that did not change no longer show the
 const holdAddressesHidden = "recipients that did not change no longer show their addresses, or that could not be " +
 	"checked; check the rights of the bind account. A full pass follows and evaluates the removals"
 
+// awaitsFullPass reports whether removals wait for that full pass, as far as the store shows it: they are held like
+// those of a full pass that saw no address, and the last full pass held nothing.
+func awaitsFullPass(stored store.Directory) bool {
+	return stored.HoldEmpty && (stored.LastFull.Hold == "" || stored.Hold == holdAddressesHidden)
+}
+
 // checkedOwners is the number of recipients that a check looks at.
 const checkedOwners = 20
 

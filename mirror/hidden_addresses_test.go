@@ -84,26 +84,50 @@ func hidingWorld(t *testing.T) (w *world, all []adsim.GUID, addresses []string) 
 }
 
 // TestFullPassAfterHiddenAddressesIsRetried checks that removals that wait for a full pass do not wait for the next
-// periodic one if the first attempt fails, and that the status shows the reason.
+// periodic one if the first attempt fails, and that the status shows the reason. A reload that replaces the mirror, or
+// a restart, changes neither.
 func TestFullPassAfterHiddenAddressesIsRetried(t *testing.T) {
-	w, all, addresses := hidingWorld(t)
-	w.d.Hide("proxyAddresses")
-	w.must(w.d.Touch(all[0]))
-	w.failFullReads()
-	w.mirror.Pass(t.Context(), false)
-	if s := w.mirror.Status(); s.HoldReason != holdAddressesHidden {
-		t.Errorf("held because %q", s.HoldReason)
+	for _, c := range []struct {
+		name string
+		then func(*world)
+	}{
+		{"the same mirror", func(*world) {}},
+		{"a reload", (*world).restart},
+		{"a restart", (*world).restartAll},
+		{"a restart with another wording", func(w *world) {
+			w.reword("addresses are hidden")
+			w.restartAll()
+		}},
+		{"a restart of a version that told the wrong reason", func(w *world) {
+			w.reword(reasonEmpty)
+			w.restartAll()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, all, addresses := hidingWorld(t)
+			w.d.Hide("proxyAddresses")
+			w.must(w.d.Touch(all[0]))
+			w.failFullReads()
+			w.mirror.Pass(t.Context(), false)
+			c.then(w)
+			w.failFullReads()
+			w.advance(2 * time.Minute)
+			w.mirror.Pass(t.Context(), false)
+			if s := w.mirror.Status(); s.HoldReason != holdAddressesHidden || s.FullError == nil {
+				t.Errorf("held because %q, full pass: %v", s.HoldReason, s.FullError)
+			}
+			w.server.SetFaults(adsim.Faults{})
+			w.d.Hide()
+			w.mirror.Pass(t.Context(), false) // without losses, and too early for a retry
+			w.advance(3 * time.Minute)
+			w.mirror.Pass(t.Context(), false)
+			if s := w.mirror.Status(); s.HoldReason != "" {
+				t.Errorf("still held: %s", s.HoldReason)
+			}
+			w.wantKnown(addresses...)
+			w.wantEqual()
+		})
 	}
-	w.server.SetFaults(adsim.Faults{})
-	w.d.Hide()
-	w.mirror.Pass(t.Context(), false) // without losses, and too early for a retry
-	w.advance(2 * time.Minute)
-	w.mirror.Pass(t.Context(), false)
-	if s := w.mirror.Status(); s.HoldReason != "" {
-		t.Errorf("still held: %s", s.HoldReason)
-	}
-	w.wantKnown(addresses...)
-	w.wantEqual()
 }
 
 // TestHiddenAddressesOfMany checks that one object with many addresses is not taken for many objects.

@@ -85,6 +85,33 @@ func TestLostFilesAndALaggingController(t *testing.T) {
 	}
 }
 
+// TestLostFilesAndTakenOut checks the same if the directory is not in the configuration for a while. The pass that is
+// to remove its addresses reads no controller, so it proves nothing.
+func TestLostFilesAndTakenOut(t *testing.T) {
+	w, d2, _ := two(t, nil)
+	w.user("Ann", "ann@corp.example")
+	d2.ReplicateFrom(w.d, 0)
+	w.pass(store.Full)
+	older := w.copyStore()
+	w.advance(time.Minute)
+	w.user("New", "new@corp.example")
+	w.pass(store.Incremental)
+	w.advance(time.Minute)
+	w.loseNewestFiles(older)
+	if info := w.retirePass(w.retire(usualGuard)); info.Hold == "" {
+		t.Fatalf("the removals are not held: %+v", info)
+	}
+	w.restart()
+	w.server.Down()
+	w.advance(time.Minute)
+	w.pass(store.Full)
+	w.wantState(Widening)
+	w.wantKnown("ann@corp.example")
+	w.advance(3*time.Hour + time.Minute)
+	w.pass(store.Incremental)
+	w.wantState(Fresh)
+}
+
 // TestLostFilesWhenTheClockIsSet checks that new@ is deferred as long if the local clock is set meanwhile.
 func TestLostFilesWhenTheClockIsSet(t *testing.T) {
 	const day = 24 * time.Hour

@@ -211,6 +211,7 @@ func (m *Mirror) Refresh() {
 	stored := m.config.Store.Directory(m.config.Name)
 	m.setStored(stored)
 	at := decodeCursor(stored.Cursor)
+	m.addressesHidden = awaitsFullPass(stored)
 	m.differs.Store(at.Differs)
 	m.otherScope.Store(m.expectsOther(at))
 	m.updateStatus(func(s *Status) {

@@ -296,9 +296,11 @@ func (r *passRun) readAll(ctx context.Context, stored store.Directory) error {
 	return r.sweep(stored)
 }
 
-// sweep marks everything that a full pass did not see.
+// sweep marks everything that a full pass did not see. A pass without any address does not make a directory ready that
+// is new or returns to the configuration; the last full pass of the latter has read nothing.
 func (r *passRun) sweep(stored store.Directory) error {
-	if r.owners == 0 && (stored.LastFull.Number == 0 || r.m.config.Guard.Max == 0) {
+	isNew := stored.LastFull.Number == 0 || stored.Fingerprint == retiredRules
+	if r.owners == 0 && (isNew || r.m.config.Guard.Max == 0) {
 		return errEmpty
 	}
 	if err := r.pass.Sweep(); err != nil {

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"rcpt-milter/address"
 	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
 )
 
 // retire closes the mirror and retires its directory.
@@ -216,6 +218,93 @@ func TestRetiredComesBack(t *testing.T) {
 	if s := w.mirror.Status(); s.State != Fresh || s.HeldAddresses != 0 {
 		t.Errorf("status: %+v", s)
 	}
+}
+
+// TestRetiredComesBackEmpty checks a directory that is configured again, with an account that sees no address. That
+// proves nothing, least of all if the directory was never read to its end. So it does not become ready.
+func TestRetiredComesBackEmpty(t *testing.T) {
+	for _, read := range []bool{true, false} {
+		t.Run(fmt.Sprintf("read before: %t", read), func(t *testing.T) {
+			w := newWorld(t, guarded)
+			for i := range 30 {
+				w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+			}
+			if read {
+				w.pass(store.Full)
+			} else {
+				w.failFullReadAfter(5)
+				if r := w.mirror.Pass(t.Context(), false); r.Err == nil {
+					t.Fatal("the full pass was not interrupted")
+				}
+				w.server.SetFaults(adsim.Faults{})
+			}
+			known := w.known()
+			if info := w.retirePass(w.retire(usualGuard)); info.Hold == "" || len(known) == 0 {
+				t.Fatalf("of %q nothing is held: %+v", known, info)
+			}
+			w.restart()
+			w.d.Hide("proxyAddresses", "mail")
+			for range 2 {
+				w.advance(time.Minute)
+				if r := w.mirror.Pass(t.Context(), false); !errors.Is(r.Err, errEmpty) {
+					t.Errorf("a full pass without an address: %+v, %v", r.Info, r.Err)
+				}
+				w.wantState(Widening)
+				w.wantKnown(known...)
+			}
+			w.d.Hide()
+			w.pass(store.Full)
+			w.wantState(Fresh)
+			w.wantEqual()
+		})
+	}
+}
+
+// TestRetiredDoesNotCount checks a directory that returns after some of its addresses went, which another directory
+// has. Its guard does not count them, so it does not hold the next removal.
+func TestRetiredDoesNotCount(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restarted: %t", restarted), func(t *testing.T) {
+			w := newWorld(t, func(_ *world, c *Config) {
+				c.Guard = Guard{Percent: 5, Count: 50, Max: 20, Window: 24 * time.Hour}
+			})
+			var leaver adsim.GUID
+			for i := range 30 {
+				leaver = w.user(fmt.Sprint("u", i), fmt.Sprintf("u%d@corp.example", i))
+			}
+			w.pass(store.Full)
+			w.other("corp2")
+			w.user("New", "new@lab.example")
+			w.pass(store.Incremental)
+			r := w.retire(usualGuard)
+			r.SetHandoverLag(func(string) time.Duration { return 3 * time.Hour })
+			if info := w.retirePass(r); info.Removed != 30 || info.Held != 1 {
+				t.Fatalf("the pass of the directory that left: %+v", info)
+			}
+			w.restart()
+			w.pass(store.Full)
+			if restarted {
+				w.restartAll()
+			}
+			w.must(w.d.Delete(leaver))
+			w.advance(time.Minute)
+			if info := w.pass(store.Incremental); info.Hold != "" {
+				t.Errorf("one removal is held: %s", info.Hold)
+			}
+		})
+	}
+}
+
+// failFullReadAfter makes full passes fail after some pages.
+func (w *world) failFullReadAfter(pages int) {
+	w.server.SetFaults(adsim.Faults{BeforePage: func(s adsim.Search) {
+		if s.Filter != fullFilter {
+			return
+		}
+		if pages--; pages < 0 {
+			w.server.SetFaults(adsim.Faults{SearchResult: 51}) // busy
+		}
+	}})
 }
 
 // TestRetiredRun checks that Run ends when the directory is gone.

@@ -56,3 +56,35 @@ func TestDrop(t *testing.T) {
 		t.Errorf("drop in a closed store: %v", err)
 	}
 }
+
+// TestRemovalsOfADroppedDirectory checks that what a dropped directory lost does not count for a later one of the same
+// name, also after a restart.
+func TestRemovalsOfADroppedDirectory(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir()})
+	pass(t, s, "corp", Full, start, "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
+	pass(t, s, "corp", Full, start.Add(time.Hour), "")
+	if dropped, err := s.Drop("corp"); !dropped || err != nil {
+		t.Fatalf("drop: %t, %v", dropped, err)
+	}
+	want := func(s *Store, want int) {
+		t.Helper()
+		if got, err := s.RemovedBetween("corp", start, s.config.Now()); got != want || err != nil {
+			t.Errorf("%d removals, %v, want %d", got, err, want)
+		}
+	}
+	p, err := s.Begin("corp", Full, Origin{Controller: "dc1", Started: start.Add(2 * time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Abort()
+	want(s, 0)
+	s = reopen(t, s)
+	want(s, 0)
+	pass(t, s, "corp", Full, start.Add(2*time.Hour), "", object(t, 1, "a@x.test"), object(t, 2, "b@x.test"))
+	want(s, 0)
+	s = reopen(t, s)
+	want(s, 0)
+	pass(t, s, "corp", Full, start.Add(3*time.Hour), "", object(t, 1, "a@x.test"))
+	want(s, 1)
+	want(reopen(t, s), 1)
+}

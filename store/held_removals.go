@@ -181,9 +181,10 @@ type removal struct {
 	removed int
 }
 
-// add counts a pass, unless it was an approval.
+// add counts a pass, unless it was an approval, or read no controller: what the pass of a directory that is no longer
+// configured removes was not removed in the directory.
 func (r *removals) add(p PassInfo) {
-	if p.Removed == 0 || p.Approved {
+	if p.Removed == 0 || p.Approved || p.Controller == "" {
 		return
 	}
 	if n := len(*r); n > 0 {
@@ -213,7 +214,7 @@ func (r removals) between(after, now time.Time) int {
 func inWindow(at, after, now time.Time) bool { return at.After(after) && clock.Believable(at, now) }
 
 // RemovedBetween counts the addresses that passes took from objects of a directory in a
-// window that ends now, without approved removals.
+// window that ends now, without approved removals, and without those while the directory was not configured.
 func (s *Store) RemovedBetween(name string, after, now time.Time) (int, error) {
 	if err := s.beginRead(); err != nil {
 		return 0, err
@@ -227,14 +228,20 @@ func (s *Store) RemovedBetween(name string, after, now time.Time) (int, error) {
 	return 0, nil
 }
 
-// loadRemovals reads what the passes of each directory removed, as far back as p/ rows reach.
+// loadRemovals reads what the passes of each directory removed, as far back as p/ rows reach. The rows have only the
+// name of their directory, so those before its first full pass are of a dropped directory of the same name.
 func (s *Store) loadRemovals() error {
 	return s.scan([]byte(prefixPass), false, func(kv pair) error {
 		d := newDecoder(kv.value)
 		p := d.pass()
-		if dir := s.state.dirs[p.Directory]; d.err == nil && dir != nil {
-			dir.removals.add(p)
+		dir := s.state.dirs[p.Directory]
+		if d.err != nil || dir == nil || dir.record.full.Number == 0 {
+			return nil
 		}
+		if p.Kind == Full && p.Ended.Equal(dir.record.first) {
+			dir.removals = nil
+		}
+		dir.removals.add(p)
 		return nil
 	})
 }

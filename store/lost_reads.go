@@ -239,13 +239,15 @@ func (s *Store) setDoubt(u *unit, name string, next *doubt) {
 	})
 }
 
-// settleDoubt records in the unit that the doubt about the directory ends, if the pass proves that.
+// settleDoubt records in the unit that the doubt about the directory ends, if the pass proves that. A pass that
+// reads no controller, like those of a directory that is no longer configured, proves nothing: the directory may be
+// configured again.
 func (p *Pass) settleDoubt(u *unit) {
 	name := p.info.Directory
 	p.s.state.Lock()
 	before, doubted := p.s.state.doubts[name]
 	p.s.state.Unlock()
-	if !doubted || p.info.Approved || p.redone {
+	if !doubted || p.info.Approved || p.redone || p.info.Controller == "" {
 		return
 	}
 	next := before

@@ -81,6 +81,8 @@ func TestDoubtEndsWithProof(t *testing.T) {
 			[]reading{full(soon, "dc2", 90, true), changes(soon, "dc2", 90, true), changes(later, "dc2", 91, false)}},
 		{"another database, and back", lostAtDC1, false, true,
 			[]reading{full(soon, "dc2", 90, true), full(soon, "dc1", 20, false)}},
+		{"no controller: the directory was not configured for a while", lostAtDC1, false, true,
+			[]reading{full(later, "", 20, true), full(later, "dc2", 90, false)}},
 		{"a pass that did not end, at another database", unfinished, false, true,
 			[]reading{full(soon, "dc1", 90, true), full(soon, "dc2", 79, true), full(soon, "dc2", 80, true),
 				changes(later, "dc2", 81, false)}},

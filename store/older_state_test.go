@@ -20,7 +20,7 @@ func TestMissAfterSetAside(t *testing.T) {
 	s := open(t, c)
 	epoch := s.Epoch()
 	s.markDamaged(errors.New("checksum mismatch"))
-	p, err := s.Begin("corp", Full, Origin{Started: start})
+	p, err := s.Begin("corp", Full, Origin{Controller: "dc1", Started: start})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,7 +93,7 @@ type Changes struct {
 // could not be completed, restarts all waits if the clock was set, and clears the marks that an
 // aborted pass left.
 func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
-	if err := s.rebuildIfDamaged(); err != nil {
+	if err := s.rebuildFor(origin); err != nil {
 		return nil, err
 	}
 	if err := s.prepareWrite(); err != nil {

@@ -33,6 +33,15 @@ func (s *Store) asideError(err error) error {
 	return err
 }
 
+// rebuildFor sets a damaged store aside for a pass that is going to read a controller. Any other one could build no new
+// store, and the damaged one answers what it has, so it returns an error.
+func (s *Store) rebuildFor(origin Origin) error {
+	if origin.Controller == "" || origin.settlesHeld {
+		return s.damageOrNil()
+	}
+	return s.rebuildIfDamaged()
+}
+
 // rebuildIfDamaged sets a damaged store aside when a pass begins. While passes of other
 // directories are open, it returns an error; they end at their next write.
 func (s *Store) rebuildIfDamaged() error {

@@ -234,7 +234,7 @@ func TestUnreadableBlock(t *testing.T) {
 	if h := s.Health(); h.State != Damaged || !errors.Is(h.Err, ErrDamaged) {
 		t.Errorf("health %+v", h)
 	}
-	if _, err := s.Begin("corp", Full, Origin{Started: start}); !errors.Is(err, ErrDamaged) {
+	if _, err := s.Begin("corp", Full, Origin{Controller: "dc1", Started: start}); !errors.Is(err, ErrDamaged) {
 		t.Errorf("a pass without rebuild: %v", err)
 	}
 }
@@ -242,12 +242,13 @@ func TestUnreadableBlock(t *testing.T) {
 // TestRebuildWaitsForPasses: the store is not set aside under a pass of another directory.
 func TestRebuildWaitsForPasses(t *testing.T) {
 	s := open(t, serving(filledDir(t, nil, 50)))
-	lab, err := s.Begin("lab", Incremental, Origin{Started: start})
+	lab, err := s.Begin("lab", Incremental, Origin{Controller: "dc1", Started: start})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.markDamaged(errors.New("checksum mismatch"))
-	if _, err := s.Begin("corp", Full, Origin{Started: start}); err == nil || s.Health().SetAside != "" {
+	if _, err := s.Begin("corp", Full, Origin{Controller: "dc1", Started: start}); err == nil ||
+		s.Health().SetAside != "" {
 		t.Fatalf("a pass of corp: %v, %+v", err, s.Health())
 	}
 	if _, err := lab.Apply([]Object{object(t, 1, "new@x.test")}); !errors.Is(err, ErrDamaged) {
@@ -269,7 +270,7 @@ func TestRebuildDoesNotLoop(t *testing.T) {
 	s := open(t, c)
 	for i := range 3 {
 		s.markDamaged(fmt.Errorf("checksum mismatch %d", i))
-		p, err := s.Begin("corp", Full, Origin{Started: now})
+		p, err := s.Begin("corp", Full, Origin{Controller: "dc1", Started: now})
 		if i == 2 {
 			if !errors.Is(err, ErrRebuiltTooOften) {
 				t.Fatalf("the third time: %v", err)
@@ -304,7 +305,7 @@ func TestRebuildDoesNotLoop(t *testing.T) {
 	if h := s.Health(); h.State != Unreadable || !errors.Is(h.Err, ErrRebuiltTooOften) {
 		t.Errorf("health after a restart: %+v", h)
 	}
-	if _, err := s.Begin("corp", Full, Origin{Started: now}); !errors.Is(err, ErrRebuiltTooOften) {
+	if _, err := s.Begin("corp", Full, Origin{Controller: "dc1", Started: now}); !errors.Is(err, ErrRebuiltTooOften) {
 		t.Errorf("a pass after a restart: %v", err)
 	}
 	s.Close()
@@ -349,4 +350,46 @@ func TestInterruptedSetAside(t *testing.T) {
 	if got := storeFiles(t, moved); len(got) < 5 {
 		t.Errorf("only %q was moved", got)
 	}
+}
+
+// TestOnlyAReadSetsAside checks that a damaged store answers what it has until a pass reads a controller: that of a
+// directory which left the configuration, an approval and a discard have nothing to build a new store from.
+func TestOnlyAReadSetsAside(t *testing.T) {
+	s := open(t, serving(t.TempDir()))
+	ann := object(t, 1, "ann@x.test")
+	pass(t, s, "corp", Full, start, "", ann)
+	pass(t, s, "lab", Full, start, "", object(t, 2, "bob@x.test"))
+	pass(t, s, "lab", Full, start.Add(time.Minute), "too many")
+	s.markDamaged(errors.New("a test"))
+	retired := func() error {
+		p, err := s.Begin("lab", Full, Origin{Database: "retired", Started: start.Add(time.Hour)})
+		if err != nil {
+			return err
+		}
+		defer p.Abort()
+		if err := p.Sweep(); err != nil {
+			return err
+		}
+		_, err = p.Commit(Outcome{Fingerprint: "retired", Ended: start.Add(time.Hour)})
+		return err
+	}
+	for name, run := range map[string]func() error{
+		"a directory that left": retired,
+		"an approval":           func() error { _, err := approveHeld(s, "lab", 9, start.Add(time.Hour)); return err },
+		"a discard":             func() error { _, err := s.Discard("lab", start.Add(time.Hour)); return err },
+	} {
+		if err := run(); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v, want %v", name, err, ErrDamaged)
+		}
+		for _, a := range []string{"ann@x.test", "bob@x.test"} {
+			if got, err := s.Lookup(mustParse(t, a)); err != nil || !got.Known {
+				t.Errorf("%s after %s: %+v, %v", a, name, got, err)
+			}
+		}
+	}
+	pass(t, s, "corp", Full, start.Add(2*time.Hour), "", ann)
+	if s.damaged.Load() || len(s.Directories()) != 1 {
+		t.Errorf("after a pass that reads: damaged %t, directories %q", s.damaged.Load(), s.Directories())
+	}
+	wantKnown(t, s, "ann@x.test")
 }
