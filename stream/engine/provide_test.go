@@ -64,7 +64,7 @@ func TestStreamsOfHubs(t *testing.T) {
 	all := []string{"KV_RCPTLEASE", "RCPTEDGES", "RCPT_a=b", "RCPT_corp"}
 	has("another directory", all...)
 	for _, name := range all {
-		if err := js.DeleteStream(t.Context(), name); err != nil {
+		if err := e.deleteStream(t.Context(), js, name); err != nil {
 			t.Fatal(err)
 		}
 		has("without "+name, all...)
