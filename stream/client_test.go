@@ -96,8 +96,8 @@ func TestCredentialsChange(t *testing.T) {
 	}
 }
 
-// TestNameChanges replaces the credentials of a host by those of another name, as after it was enrolled under a new one.
-// The engine permits only the subjects of the new name.
+// TestNameChanges replaces the credentials of a host by those of another name, as after it was enrolled under a new
+// one. The engine permits only the subjects of the new name.
 func TestNameChanges(t *testing.T) {
 	g := newGuarded(t)
 	g.enrol("renamed", EdgeRole, "corp")
