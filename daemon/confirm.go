@@ -89,13 +89,16 @@ func (c directoryConfirmer) status() *control.ConfirmStatus {
 	return s
 }
 
-// findForEdge searches the directories of this hub on behalf of an edge.
-func (d *daemon) findForEdge(ctx context.Context, a address.Address) (found, internalOnly bool, err error) {
+// findForEdge searches a directory of this hub on behalf of an edge that follows it. The edge must not learn of the
+// addresses of other directories.
+func (d *daemon) findForEdge(
+	ctx context.Context, directory string, a address.Address,
+) (found, internalOnly bool, err error) {
 	c := d.confirmer.Load().Confirmer
 	if c == nil {
 		return false, false, errNoConfirm
 	}
-	entry, err := c.Confirm(ctx, a, false)
+	entry, err := c.ConfirmIn(ctx, directory, a)
 	if err == nil && entry.Known {
 		if own, err := d.index().Lookup(a); err == nil && !own.Known {
 			d.wake(a.Domain()) // the pass publishes the address to all edges

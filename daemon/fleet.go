@@ -35,8 +35,8 @@ type fleet struct {
 	followers  []*follower
 }
 
-// findFunc searches the directories for an address now.
-type findFunc func(context.Context, address.Address) (found, internalOnly bool, err error)
+// findFunc searches a directory for an address now.
+type findFunc func(ctx context.Context, directory string, a address.Address) (found, internalOnly bool, err error)
 
 // preparedFleet has the parts for one configuration.
 type preparedFleet struct {

@@ -147,12 +147,7 @@ func linkConfig(c config.Stream, inside inProcess, log *slog.Logger) (stream.Con
 	if err != nil {
 		return stream.Config{}, fmt.Errorf("stream: the name of this host: %w", err)
 	}
-	if data, err := os.ReadFile(c.CredentialsFile); err == nil {
-		if enrolled, err := engine.ParseEnrolment(data); err == nil {
-			name = enrolled.Name // the engine permits only the subjects of this name
-		}
-	}
-	at := stream.Config{Name: name, CredentialsFile: c.CredentialsFile, Log: log}
+	at := stream.Config{Name: name, NameOf: enrolledName, CredentialsFile: c.CredentialsFile, Log: log}
 	if c.Embedded() {
 		at.InProcess = inside
 		return at, nil
@@ -163,6 +158,16 @@ func linkConfig(c config.Stream, inside inProcess, log *slog.Logger) (stream.Con
 		at.TLS = func() (*tls.Config, error) { return linkTLS(c) }
 	}
 	return at, err
+}
+
+// enrolledName returns the name in an enrolment file; the engine permits only the subjects of this name. It returns an
+// empty string for other credentials.
+func enrolledName(file []byte) string {
+	enrolled, err := engine.ParseEnrolment(file)
+	if err != nil {
+		return ""
+	}
+	return enrolled.Name
 }
 
 // linkTLS returns the TLS configuration for an engine. It returns nil if no URL uses TLS, which is permitted

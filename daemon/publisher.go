@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/control"
 	"rcpt-milter/policy"
@@ -127,7 +128,10 @@ func (f *fleet) newPublisher(publish config.Publish, d config.Directory, link *l
 			State: func() stream.SourceState { return f.syncs.sourceState(d.Name) },
 			Log:   f.log.With("directory", d.Name),
 			// To the publisher, 0 means the default lag. In the configuration, 0 means no lag.
-			Lag: max(d.ReplicationLag, 1), Find: f.find,
+			Lag: max(d.ReplicationLag, 1),
+			Find: func(ctx context.Context, a address.Address) (found, internalOnly bool, err error) {
+				return f.find(ctx, d.Name, a)
+			},
 		})
 	}}
 }

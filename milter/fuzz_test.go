@@ -25,7 +25,7 @@ func expectedReplies(stream string) string {
 		command, data := stream[headerSize], stream[headerSize+1:headerSize+int(length)]
 		stream = stream[headerSize+int(length):]
 		switch {
-		case command == 'A', command == 'D' && data != "":
+		case command == 'A', command == 'K', command == 'D' && data != "":
 		case command == 'C':
 			name, rest, _ := strings.Cut(data, "\x00")
 			if len(data) < len(name)+2 {
@@ -38,7 +38,7 @@ func expectedReplies(stream string) string {
 			}
 		case command == 'O', command == 'R':
 			replies.WriteByte(command)
-		case strings.IndexByte("BEHLMNT", command) >= 0:
+		case strings.IndexByte("BEHLMNTU", command) >= 0:
 			replies.WriteByte('c')
 		default: // Q, and everything outside of the protocol
 			return replies.String()

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"runtime/debug"
 	"strings"
 
@@ -45,6 +44,9 @@ func (d *dialogue) run() {
 	}
 }
 
+// codeUnknown is SMFIC_UNKNOWN, a command of the client that the MTA does not know. The library does not have it.
+const codeUnknown gomilter.Code = 'U'
+
 // errEnded ends a session whose end needs no further log line.
 var errEnded = errors.New("the session has ended")
 
@@ -83,7 +85,10 @@ func (d *dialogue) answer(command gomilter.Code, data []byte) (answered bool, er
 	case gomilter.CodeAbort:
 		clear(d.modifier.Macros)
 		return false, d.session.Abort(&d.modifier)
-	case gomilter.CodeData, gomilter.CodeHeader, gomilter.CodeEOH, gomilter.CodeBody:
+	case gomilter.CodeQuitNewConn:
+		d.session.forget(&d.modifier)
+		return false, nil
+	case gomilter.CodeData, gomilter.CodeHeader, gomilter.CodeEOH, gomilter.CodeBody, codeUnknown:
 	default:
 		return false, fmt.Errorf("%w: unknown command %q", errCommand, byte(command))
 	}
@@ -119,7 +124,8 @@ func (d *dialogue) connect(data []byte) (gomilter.Response, error) {
 		}
 		port, rest = binary.BigEndian.Uint16(rest), rest[2:]
 	}
-	return d.session.Connect(string(name), string(family), port, net.ParseIP(cString(rest)), &d.modifier)
+	addr, _ := clientAddr(cString(rest)) // Sendmail sends "IPv6:" before an address of IPv6
+	return d.session.Connect(string(name), string(family), port, addr.AsSlice(), &d.modifier)
 }
 
 // setMacros replaces the macros by those of a packet, which has the command that they are for, followed by

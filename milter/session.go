@@ -64,13 +64,20 @@ type session struct {
 var _ gomilter.Milter = (*session)(nil)
 
 // Connect records the client. Macros at RCPT take precedence. After XCLIENT, an MTA may send CONNECT again on
-// the same connection. Data of the previous client, such as its HELO name, must not carry over.
-func (s *session) Connect(host, _ string, _ uint16, addr net.IP, _ *gomilter.Modifier) (gomilter.Response, error) {
-	*s = session{server: s.server, clientName: host}
+// the same connection. Data of the previous client, such as its HELO name or its login, must not carry over.
+func (s *session) Connect(host, _ string, _ uint16, addr net.IP, m *gomilter.Modifier) (gomilter.Response, error) {
+	s.forget(m)
+	s.clientName = host
 	if client, ok := netip.AddrFromSlice(addr); ok {
 		s.client = client.Unmap()
 	}
 	return gomilter.RespContinue, nil
+}
+
+// forget forgets the client, also the macros that the MTA sent for it.
+func (s *session) forget(m *gomilter.Modifier) {
+	*s = session{server: s.server}
+	clear(m.Macros)
 }
 
 // Helo records the HELO name. Clients repeat the command after STARTTLS.
@@ -159,8 +166,8 @@ func (s *session) query(argument string, macros map[string]string) policy.Query 
 	return q
 }
 
-// clientAddr parses the {client_addr} macro, which is an RFC 5321 address literal without brackets: "192.0.2.1"
-// or "IPv6:2001:db8::1".
+// clientAddr parses the {client_addr} macro, or the address of CONNECT. It is an RFC 5321 address literal without
+// brackets: "192.0.2.1" or "IPv6:2001:db8::1".
 func clientAddr(macro string) (netip.Addr, bool) {
 	if len(macro) > 5 && strings.EqualFold(macro[:5], "IPv6:") {
 		macro = macro[5:]

@@ -120,7 +120,7 @@ func TestSuppressedCommands(t *testing.T) {
 	c := serve(t, "unix", nil).dial(t)
 	for _, p := range []string{
 		packet('M', "<from@x.test>\x00SIZE=1\x00"), packet('T', ""), packet('L', "Subject\x00hello\x00"),
-		packet('N', ""), packet('B', strings.Repeat("x", 65535)), packet('E', ""),
+		packet('N', ""), packet('B', strings.Repeat("x", 65535)), packet('U', "XFOO bar\x00"), packet('E', ""),
 	} {
 		t.Run(string(p[4]), func(t *testing.T) {
 			fmt.Fprint(c, p)
@@ -303,9 +303,10 @@ func TestClientAddr(t *testing.T) {
 // and that the sender is forgotten at the end of the message.
 func TestQuery(t *testing.T) {
 	s := &session{}
-	m := &gomilter.Modifier{Macros: map[string]string{"{auth_authen}": "login"}}
+	m := &gomilter.Modifier{Macros: map[string]string{"{auth_authen}": "former"}}
 	s.Connect("host.test", "tcp4", 25, []byte{192, 0, 2, 1}, m)
 	s.Helo("helo.test", m)
+	m.Macros["{auth_authen}"] = "login"
 	s.MailFrom("from@x.test", m)
 	got := s.query("u@d", nil)
 	want := policy.Query{Argument: "u@d", Client: netip.MustParseAddr("192.0.2.1"), ClientName: "host.test",

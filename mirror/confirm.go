@@ -74,8 +74,17 @@ type Confirmer struct {
 	counters *ConfirmCounters
 
 	mu    sync.Mutex // guards cache
-	cache map[address.Address]cachedResult
+	cache map[question]cachedResult
 }
+
+// question is what a caller asks: who owns an address, in one directory or, if directory is empty, in all.
+type question struct {
+	address   address.Address
+	directory string
+}
+
+// String returns a text that differs for all questions. Names of directories have no NUL.
+func (q question) String() string { return q.directory + "\x00" + q.address.String() }
 
 type cachedResult struct {
 	result      policy.Entry
@@ -117,7 +126,7 @@ func NewConfirmer(config ConfirmConfig) (*Confirmer, error) {
 	if config.Counters == nil {
 		config.Counters = new(ConfirmCounters)
 	}
-	c := &Confirmer{config: config, counters: config.Counters, cache: map[address.Address]cachedResult{}}
+	c := &Confirmer{config: config, counters: config.Counters, cache: map[question]cachedResult{}}
 	c.limit = rate.NewLimiter(rate.Limit(config.PerSecond), int(max(1, math.Ceil(config.PerSecond))))
 	for _, d := range config.Directories {
 		c.workers = append(c.workers, config.Previous.workerFor(d.Mirror, config.Timeout))
@@ -178,14 +187,23 @@ func (c *Confirmer) Status() []ConfirmStatus {
 // half of the budget remains for others. An error means that there is no answer: ErrOverBudget, ErrUnanswered, or
 // the error of ctx.
 func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool) (policy.Entry, error) {
-	if found, ok := c.cached(a); ok {
+	return c.confirm(ctx, question{address: a}, suspect)
+}
+
+// ConfirmIn is like Confirm, but searches one directory only. A directory that is not configured has no addresses.
+func (c *Confirmer) ConfirmIn(ctx context.Context, directory string, a address.Address) (policy.Entry, error) {
+	return c.confirm(ctx, question{a, directory}, false)
+}
+
+func (c *Confirmer) confirm(ctx context.Context, q question, suspect bool) (policy.Entry, error) {
+	if found, ok := c.cached(q); ok {
 		c.counters.remembered.Add(1)
 		return found, nil
 	}
 	own := false // true if this call searches, false if it waits for another caller's search
-	answer, err, _ := c.inFlight.Do(a.String(), func() (any, error) {
+	answer, err, _ := c.inFlight.Do(q.String(), func() (any, error) {
 		own = true
-		return c.search(ctx, a, suspect)
+		return c.search(ctx, q, suspect)
 	})
 	switch {
 	case errors.Is(err, ErrOverBudget):
@@ -201,7 +219,7 @@ func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool
 	}
 	if err != nil {
 		// A pass has ended the last hit, but may have read a controller that lags behind.
-		if r, ok := c.unexpired(a); ok && r.result.Known {
+		if r, ok := c.unexpired(q); ok && r.result.Known {
 			return r.result, nil
 		}
 		return policy.Entry{}, err
@@ -210,8 +228,8 @@ func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool
 }
 
 // search queries the directories and waits for their answers.
-func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool) (policy.Entry, error) {
-	workers := c.workersFor(a.Domain())
+func (c *Confirmer) search(ctx context.Context, q question, suspect bool) (policy.Entry, error) {
+	workers := c.workersFor(q)
 	if len(workers) == 0 {
 		return policy.Entry{}, nil // no directory may own it
 	}
@@ -224,20 +242,23 @@ func (c *Confirmer) search(ctx context.Context, a address.Address, suspect bool)
 	// Other callers may wait for this search even if the first one leaves.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.config.Timeout)
 	defer cancel()
-	found, err := askAll(ctx, workers, a)
+	found, err := askAll(ctx, workers, q.address)
 	if err == nil {
-		c.cacheResult(a, found)
+		c.cacheResult(q, found)
 	} else if found.Known {
 		err = nil // one owner is sufficient
 	}
 	return found, err
 }
 
-// workersFor returns the workers of the directories that may own a domain.
-func (c *Confirmer) workersFor(domain string) []*confirmWorker {
+// workersFor returns the workers of the directories that a question is for and that may own the address.
+func (c *Confirmer) workersFor(q question) []*confirmWorker {
 	var workers []*confirmWorker
 	for i, a := range c.workers {
-		if mayOwn := c.config.Directories[i].MayOwn; mayOwn == nil || mayOwn(domain) {
+		if q.directory != "" && q.directory != a.m.Name() {
+			continue
+		}
+		if mayOwn := c.config.Directories[i].MayOwn; mayOwn == nil || mayOwn(q.address.Domain()) {
 			workers = append(workers, a)
 		}
 	}
@@ -313,15 +334,15 @@ func ownership(o store.Object, a address.Address) policy.Entry {
 // cached returns an answer that makes a search unnecessary. An internal-only recipient is cached for the same
 // time as an address without an owner. Otherwise, the time of a second answer would reveal to outside senders
 // which of them exists.
-func (c *Confirmer) cached(a address.Address) (policy.Entry, bool) {
-	r, ok := c.unexpired(a)
+func (c *Confirmer) cached(q question) (policy.Entry, bool) {
+	r, ok := c.unexpired(q)
 	switch {
 	case !ok:
 		return policy.Entry{}, false
 	case r.result.InternalOnly:
 		ok = c.config.Now().Before(r.at.Add(missTTL))
 	case r.result.Known:
-		ok = !c.passedSince(r.at, a.Domain())
+		ok = !c.passedSince(r.at, q)
 	}
 	if !ok {
 		return policy.Entry{}, false
@@ -330,22 +351,22 @@ func (c *Confirmer) cached(a address.Address) (policy.Entry, bool) {
 }
 
 // unexpired returns a cached answer that has not expired.
-func (c *Confirmer) unexpired(a address.Address) (cachedResult, bool) {
+func (c *Confirmer) unexpired(q question) (cachedResult, bool) {
 	c.mu.Lock()
-	r, ok := c.cache[a]
+	r, ok := c.cache[q]
 	c.mu.Unlock()
 	return r, ok && c.config.Now().Before(r.expires)
 }
 
-// passedSince reports whether a directory that may own a domain has completed a pass that started after a time.
-func (c *Confirmer) passedSince(at time.Time, domain string) bool {
-	return slices.ContainsFunc(c.workersFor(domain), func(w *confirmWorker) bool {
+// passedSince reports whether a directory that a question is for has completed a pass that started after a time.
+func (c *Confirmer) passedSince(at time.Time, q question) bool {
+	return slices.ContainsFunc(c.workersFor(q), func(w *confirmWorker) bool {
 		_, good := w.m.State()
 		return good.After(at)
 	})
 }
 
-func (c *Confirmer) cacheResult(a address.Address, found policy.Entry) {
+func (c *Confirmer) cacheResult(q question, found policy.Entry) {
 	now := c.config.Now()
 	lasts := missTTL
 	if found.Known {
@@ -356,20 +377,20 @@ func (c *Confirmer) cacheResult(a address.Address, found policy.Entry) {
 	if len(c.cache) >= maxCached {
 		c.evict(now)
 	}
-	c.cache[a] = cachedResult{found, now, now.Add(lasts)}
+	c.cache[q] = cachedResult{found, now, now.Add(lasts)}
 }
 
 // evict makes room in the cache. It removes expired answers, or arbitrary ones if none has expired.
 func (c *Confirmer) evict(now time.Time) {
-	for a, r := range c.cache {
+	for q, r := range c.cache {
 		if !now.Before(r.expires) {
-			delete(c.cache, a)
+			delete(c.cache, q)
 		}
 	}
-	for a := range c.cache {
+	for q := range c.cache {
 		if len(c.cache) < maxCached {
 			return
 		}
-		delete(c.cache, a)
+		delete(c.cache, q)
 	}
 }

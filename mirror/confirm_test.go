@@ -148,7 +148,7 @@ func TestConfirmRemembers(t *testing.T) {
 	for i := range 3 * maxCached {
 		a, err := address.Parse(fmt.Sprintf("a%d@corp.example", i))
 		c.must(err)
-		c.cacheResult(a, policy.Entry{})
+		c.cacheResult(question{address: a}, policy.Entry{})
 	}
 	if got := len(c.cache); got > maxCached {
 		t.Errorf("%d answers are remembered", got)
@@ -328,6 +328,56 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 	}
 }
 
+// TestConfirmInOneDirectory checks that ConfirmIn finds the addresses of its directory only, whatever the others have,
+// also if they do not answer and if an answer of all directories is cached.
+func TestConfirmInOneDirectory(t *testing.T) {
+	has := scriptedSource{objects: []directory.Object{{Classes: []string{"user"}, DN: "CN=x",
+		Values: []directory.Value{{Attribute: "mail", Raw: "x@shared.example"}}}}}
+	sources := map[string]scriptedSource{"first": {}, "second": has, "fails": {err: directory.ErrTimeout}}
+	var list []ConfirmDirectory
+	for name, source := range sources {
+		w := newWorld(t, func(_ *world, m *Config) { m.Name = name })
+		w.mirror.signalReached()
+		w.mirror.knownCandidates = []Candidate{{Name: "scripted",
+			Dial: func(context.Context) (Source, error) { return source, nil }}}
+		list = append(list, ConfirmDirectory{Mirror: w.mirror})
+	}
+	c, err := NewConfirmer(ConfirmConfig{Directories: list, Timeout: forAnswer, PerSecond: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	for _, a := range c.workers {
+		for !a.connected.Load() { // takes a moment
+			runtime.Gosched()
+		}
+	}
+	a, _ := address.Parse("x@shared.example")
+	yes, no := policy.Entry{Known: true}, policy.Entry{}
+	for _, q := range []struct {
+		directory string // empty: all
+		want      policy.Entry
+		err       error
+	}{
+		{"first", no, nil}, {"second", yes, nil}, {"", yes, nil}, {"first", no, nil}, {"third", no, nil},
+		{"fails", no, ErrUnanswered}, {"second", yes, nil}, {"first", no, nil},
+	} {
+		got, err := c.ConfirmIn(ctx, q.directory, a)
+		if q.directory == "" {
+			got, err = c.Confirm(ctx, a, false)
+		}
+		if got != q.want || !errors.Is(err, q.err) {
+			t.Errorf("in %q: %+v, %v, want %+v, %v", q.directory, got, err, q.want, q.err)
+		}
+	}
+}
+
 // TestConfirmCachesInternalOnlyAsMisses checks that requests for an internal-only recipient cost as many
 // searches as those for an unknown one, at any time, with and without passes.
 func TestConfirmCachesInternalOnlyAsMisses(t *testing.T) {
@@ -341,7 +391,7 @@ func TestConfirmCachesInternalOnlyAsMisses(t *testing.T) {
 		c.want(text, want)
 		return searches.Load() - before
 	}
-	for step, wait := range []time.Duration{0, 0, missTTL - time.Millisecond, time.Millisecond, time.Second, missTTL,
+	for step, wait := range []time.Duration{0, 0, missTTL - 2*time.Second, 2 * time.Second, time.Second, missTTL,
 		hitTTL - time.Second, hitTTL} {
 		c.advance(wait)
 		if step%2 == 1 {

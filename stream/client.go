@@ -29,7 +29,10 @@ type Config struct {
 	TLS       func() (*tls.Config, error)
 	InProcess nats.InProcessConnProvider // connects to an engine in this process; nil means to dial URLs
 	Name      string                     // name of this host, as passed to Permissions and shown at the hub
-	Log       *slog.Logger               // required
+	// NameOf returns the name of this host in the content of CredentialsFile, which may have been replaced by that of
+	// another name. An empty name means Name, and so does a nil function.
+	NameOf func(credentials []byte) string
+	Log    *slog.Logger // required
 	// Connected is called after each connection, in a goroutine of the NATS library. It must return quickly. Nil
 	// means no callback.
 	Connected func()
@@ -65,6 +68,7 @@ type Client struct {
 type attempt struct {
 	file   string        // CredentialsFile
 	secret []byte        // content of file
+	name   string        // of this host
 	tls    *tls.Config   // nil means no TLS
 	result sync.Once     // guards the close of tried
 	tried  chan struct{} // closed after the first attempt to reach the engine, successful or not
@@ -103,7 +107,7 @@ func Connect(c Config) (*Client, error) {
 // options returns the options of the NATS library for an attempt.
 func (c *Client) options(a *attempt) ([]nats.Option, error) {
 	all := []nats.Option{
-		nats.Name("rcpt-milter " + c.config.Name), nats.CustomInboxPrefix(inboxPrefix(c.config.Name)),
+		nats.Name("rcpt-milter " + a.name), nats.CustomInboxPrefix(inboxPrefix(a.name)),
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
 		nats.CustomReconnectDelay(func(int) time.Duration { return c.beforeReconnect(a) }),
 		nats.Timeout(connectTimeout), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings),
@@ -222,10 +226,13 @@ func (c *Client) read() (a *attempt, err error) {
 	c.mu.Lock()
 	file := c.config.CredentialsFile // tests change it
 	c.mu.Unlock()
-	a = &attempt{file: file, tried: make(chan struct{}), made: make(chan struct{})}
+	a = &attempt{file: file, name: c.config.Name, tried: make(chan struct{}), made: make(chan struct{})}
 	if a.file != "" {
 		if a.secret, err = os.ReadFile(a.file); err != nil {
 			return nil, fmt.Errorf("credentials_file cannot be read: %w", err)
+		}
+		if c.config.NameOf != nil {
+			a.name = cmp.Or(c.config.NameOf(a.secret), a.name)
 		}
 	}
 	if c.config.TLS != nil {
@@ -234,6 +241,21 @@ func (c *Client) read() (a *attempt, err error) {
 		}
 	}
 	return a, nil
+}
+
+// Name returns the name of this host, as of the last attempt to connect.
+func (c *Client) Name() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.name()
+}
+
+// name is Name. The caller holds the lock.
+func (c *Client) name() string {
+	if c.current == nil {
+		return c.config.Name
+	}
+	return c.current.name
 }
 
 // same reports whether two attempts have the same credentials and authorities.

@@ -96,6 +96,45 @@ func TestCredentialsChange(t *testing.T) {
 	}
 }
 
+// TestNameChanges replaces the credentials of a host by those of another name, as after it was enrolled under a new
+// one. The engine permits only the subjects of the new name.
+func TestNameChanges(t *testing.T) {
+	g := newGuarded(t)
+	g.enrol("renamed", EdgeRole, "corp")
+	names := map[string]string{}
+	for _, name := range []string{"edge", "renamed"} {
+		names[readFile(t, g.seeds[name])] = name
+	}
+	g.e.stop()
+	file := filepath.Join(t.TempDir(), "credentials")
+	replaceFile(t, g.seeds["edge"], file)
+	client, err := Connect(Config{URLs: []string{g.e.url()}, Name: "host", CredentialsFile: file, Log: quiet(),
+		NameOf: func(credentials []byte) string { return names[string(credentials)] }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	for _, name := range []string{"edge", "renamed"} {
+		replaceFile(t, g.seeds[name], file)
+		g.e.start()
+		awaitSession(t, client)
+		eventually(t, name+" reports", func() bool {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			return client.Report(ctx, "corp", EdgeReport{State: "fresh"}) == nil
+		})
+		m, err := g.admin().Stream(t.Context(), edgesStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.GetLastMsgForSubject(t.Context(), edgeSubject("corp", name)); err != nil {
+			t.Errorf("report of %s: %v", name, err)
+		}
+		g.e.stop()
+		eventually(t, "no connection", func() bool { return !client.Status().Connected })
+	}
+}
+
 func credentialsClient(t *testing.T, g *guarded, file string) *Client {
 	t.Helper()
 	client, err := Connect(Config{URLs: []string{g.e.url()}, Name: "edge", CredentialsFile: file, Log: quiet()})

@@ -122,13 +122,14 @@ func (c *Client) Report(ctx context.Context, directory string, r EdgeReport) err
 	}
 	ctx, end := at.within(ctx)
 	defer end()
-	r.Name, r.Age = c.config.Name, 0
+	name := c.Name()
+	r.Name, r.Age = name, 0
 	r.Error = printable(r.Error, maxError)
 	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return whyEnded(ctx, explain(c.publishReport(ctx, at.js, edgeSubject(directory, c.config.Name), data)))
+	return whyEnded(ctx, explain(c.publishReport(ctx, at.js, edgeSubject(directory, name), data)))
 }
 
 // sharedAfter is the number of consecutive conflicts after which the name of this host counts as shared. A
@@ -171,8 +172,9 @@ func (c *Client) publishReport(ctx context.Context, js jetstream.JetStream, subj
 func (c *Client) SharedName(directory string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.reports[edgeSubject(directory, c.config.Name)].others < sharedAfter {
+	name := c.name()
+	if c.reports[edgeSubject(directory, name)].others < sharedAfter {
 		return ""
 	}
-	return c.config.Name
+	return name
 }

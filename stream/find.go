@@ -57,7 +57,7 @@ func (s *Source) Find(ctx context.Context, a address.Address) ([]directory.Objec
 // request sends a query to the hub. The answer goes to a random subject of its own: from that of the library, a hub
 // could guess where the messages of other directories arrive, and hubs may publish to all inboxes.
 func (s *Source) request(ctx context.Context, nc *nats.Conn, data []byte) (*nats.Msg, error) {
-	reply := inboxPrefix(s.client.config.Name) + ".query-" + rand.Text()
+	reply := inboxPrefix(s.client.Name()) + ".query-" + rand.Text()
 	sub, err := nc.SubscribeSync(reply)
 	if err != nil {
 		return nil, err

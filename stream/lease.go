@@ -64,7 +64,7 @@ func (p *Publisher) acquire(ctx context.Context, js jetstream.JetStream) (*lease
 		return nil, explain(err)
 	}
 	l := &lease{kv: kv, dir: p.config.Directory, key: token(p.config.Directory), ttl: p.config.LeaseTTL}
-	h := holder{leaseSubject(p.config.Directory), p.config.Client.config.Name, p.id}
+	h := holder{leaseSubject(p.config.Directory), p.config.Client.Name(), p.id}
 	at, err := p.place()
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func (p *Publisher) acquire(ctx context.Context, js jetstream.JetStream) (*lease
 	}
 	if err = l.take(ctx); err == nil {
 		p.config.Log.Info("this hub publishes the directory now")
-		p.update(func(s *PublisherStatus) { s.Leading, s.Holder = true, p.config.Client.config.Name })
+		p.update(func(s *PublisherStatus) { s.Leading, s.Holder = true, h.Hub })
 		return l, nil
 	}
 	if !errors.Is(err, jetstream.ErrKeyExists) {

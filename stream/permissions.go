@@ -20,8 +20,8 @@ type Perms struct {
 //
 // The engine checks the subject of a request, but not the subject of the answer to it. A member can therefore
 // make an answer appear in a stream. For this reason, each message states the subject that it belongs to. An empty
-// answer, such as that of a consumer without messages, can also delete any stream. The engine then creates it again,
-// and its hub publishes everything again.
+// answer, such as that of a consumer without messages, can also delete any stream. An engine of a daemon denies that.
+// At another server the hub then creates the stream again, and publishes everything again.
 func Permissions(role Role, name string, directories []string) Perms {
 	p := Perms{Subscribe: []string{inboxPrefix(name) + ".>"}}
 	for _, dir := range directories {

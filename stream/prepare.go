@@ -79,8 +79,11 @@ func leasesOf(ttl time.Duration) wanted {
 type Streams struct {
 	JS       jetstream.JetStream
 	Replicas []int         // numbers of replicas to try, in order; empty means 3, and then 1
+	Raise    bool          // give streams with fewer replicas the first number of Replicas
 	LeaseTTL time.Duration // 0 means 15 seconds
 	Log      *slog.Logger  // required
+	// Delete deletes a stream. Nil means a request over JS, which an engine of a daemon denies.
+	Delete func(ctx context.Context, name string) error
 }
 
 // Ensure creates what the hubs of these directories need, and corrects what exists. It loses no message of a
@@ -197,13 +200,17 @@ func (s Streams) fit(ctx context.Context, found jetstream.StreamConfig, want wan
 	why := unfit(found, want.disposable)
 	switch {
 	case why == "":
-		return explain(s.correct(ctx, found, want.StreamConfig))
+		return explain(cmp.Or(s.correct(ctx, found, want.StreamConfig), s.RaiseReplicas(ctx, want.Name)))
 	case !want.disposable:
 		return unusable("the stream takes no messages of hubs, because "+why+"; stop the engine at all nodes, remove the "+
 			"directory streams in nats.dir, and start it, so hubs publish everything again", nil)
 	}
 	s.Log.Warn("stream cannot be corrected; replacing it", "stream", want.Name, "because", why)
-	if err := s.JS.DeleteStream(ctx, want.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+	remove := s.Delete
+	if remove == nil {
+		remove = s.JS.DeleteStream
+	}
+	if err := remove(ctx, want.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return explain(err)
 	}
 	return s.create(ctx, want)
@@ -250,6 +257,34 @@ func (s Streams) correct(ctx context.Context, found, want jetstream.StreamConfig
 			return err
 		}
 		log.Warn("the engine rejects settings of the stream", "settings", differing, "error", err)
+	}
+	return err
+}
+
+// RaiseReplicas gives a stream the wanted number of replicas if it has fewer and Raise is set. A stream has fewer if it
+// was created while the cluster was smaller, or while nodes did not run. It does nothing as long as the engine has too
+// few nodes; the next call tries again.
+func (s Streams) RaiseReplicas(ctx context.Context, name string) error {
+	if !s.Raise || len(s.Replicas) == 0 {
+		return nil
+	}
+	found, err := s.JS.Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	c := found.CachedInfo().Config // as corrected
+	if c.Replicas >= s.Replicas[0] {
+		return nil
+	}
+	former := c.Replicas
+	c.Replicas = s.Replicas[0]
+	_, err = s.JS.UpdateStream(ctx, c)
+	if api := new(jetstream.APIError); errors.As(err, &api) {
+		s.Log.Debug("cannot give a stream more replicas yet", "stream", name, "replicas", former, "error", err)
+		return nil
+	}
+	if err == nil {
+		s.Log.Info("stream has more replicas", "stream", name, "replicas", c.Replicas, "former", former)
 	}
 	return err
 }

@@ -260,7 +260,7 @@ func (t *term) state(ctx context.Context, source SourceState, digest store.Diges
 	if t.sent {
 		t.changed = t.last + 1
 	}
-	at := state{Generation: t.generation, Mark: rand.Text(), Term: t.id, Hub: t.p.config.Client.config.Name,
+	at := state{Generation: t.generation, Mark: rand.Text(), Term: t.id, Hub: t.p.config.Client.Name(),
 		Version: t.p.config.Version, Controller: source.Controller, Age: source.Age, AgeUnknown: source.AgeUnknown,
 		Pass: source.Pass, Digest: digest, Sequence: t.last + 1, Changed: t.changed}
 	data, err := at.encode(t.p.config.Directory)

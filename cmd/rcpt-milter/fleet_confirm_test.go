@@ -73,6 +73,29 @@ func TestFleetConfirm(t *testing.T) {
 	}
 }
 
+// TestFleetConfirmOfOneDirectory: a hub confirms to an edge the addresses of the directory that the edge follows, and
+// not those of others, which it does not publish.
+func TestFleetConfirmOfOneDirectory(t *testing.T) {
+	n := newNATSServer(t)
+	hub, edge := newRig(t, confirming, "publish: {directories: [corp], stream: {urls: ["+n.url()+"]}}"),
+		newEdge(t, n, confirming)
+	other, _ := hub.withLab()
+	other.addUser("bob", "smtp:bob@corp.example")
+	hub.serve()
+	edge.serve()
+	edge.await(exitOK, "jane@corp.example")
+	edge.waitFor("the hub is asked", func(s control.Status) bool {
+		return s.Confirm != nil && s.Confirm.Directories[0].DomainController != "" && s.State == control.Fresh
+	})
+	hub.await(exitOK, "bob@corp.example")
+	if got := edge.lookup(exitFailure, "bob@corp.example"); got.Verdict != "unknown" {
+		t.Errorf("an address of another directory at the edge: %+v", got)
+	}
+	if s := edge.status(); s.Confirm.NotFound != 1 {
+		t.Errorf("confirm at the edge: %+v", s.Confirm)
+	}
+}
+
 // TestFleetConfirmWithoutHub: a hub that does not answer makes no recipient of a fresh index known, and
 // an edge whose index is stale rejects none.
 func TestFleetConfirmWithoutHub(t *testing.T) {

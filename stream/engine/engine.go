@@ -6,6 +6,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,6 +87,7 @@ type Engine struct {
 	restarted time.Time     // when the streams were last restarted; zero means never
 	pause     time.Duration // from then until the next restart
 
+	denying    sync.Mutex    // held while the denied requests change
 	provideNow chan struct{} // capacity 1
 	stop       context.CancelFunc
 	wait       sync.WaitGroup
@@ -133,7 +135,8 @@ func Start(ctx context.Context, c Config) (*Engine, error) {
 	e.members.changed = e.wakeProvide
 	e.members.connected = func(id uint64) bool { return e.server.GetClient(id) != nil }
 	e.server.Start()
-	if err := e.waitReady(ctx); err != nil {
+	denied := e.deny()
+	if err := cmp.Or(e.waitReady(ctx), denied); err != nil {
 		e.server.Shutdown()
 		e.server.WaitForShutdown()
 		return nil, err
@@ -277,13 +280,18 @@ func (e *Engine) reloadRoots() {
 	}
 	options, err := e.options()
 	if err == nil {
-		err = e.server.ReloadOptions(options)
+		err = e.reload(options)
 	}
 	if err != nil {
 		e.config.Log.Warn("nats.tls.ca_file has changed, but nodes cannot be verified with it; restart the daemon", "error", err)
 		return
 	}
 	e.config.Log.Info("nats.tls.ca_file has changed; nodes are verified with it")
+}
+
+// reload applies options to the running server.
+func (e *Engine) reload(options *server.Options) error {
+	return cmp.Or(e.server.ReloadOptions(options), e.deny())
 }
 
 // restartInterval and maxRestartInterval limit the pause between restarts of the streams. It doubles while restarts

@@ -72,7 +72,8 @@ func (e *Engine) wakeProvide() {
 // nothing if no stream is missing.
 func (e *Engine) provideStreams(ctx context.Context, due bool) error {
 	return e.withJetStream(func(js jetstream.JetStream) error {
-		s := stream.Streams{JS: js, Replicas: []int{e.replicas()}, Log: e.config.Log}
+		s := stream.Streams{JS: js, Replicas: []int{e.replicas()}, Raise: true, Log: e.config.Log,
+			Delete: func(ctx context.Context, name string) error { return e.deleteStream(ctx, js, name) }}
 		directories := e.members.published()
 		if !due {
 			if len(directories) == 0 {
@@ -86,7 +87,13 @@ func (e *Engine) provideStreams(ctx context.Context, due bool) error {
 		if len(directories) > 0 {
 			failed = s.Ensure(ctx, directories...)
 		}
-		return errors.Join(failed, s.Correct(ctx))
+		failed = errors.Join(failed, s.Correct(ctx))
+		if e.config.Cluster != nil {
+			ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+			defer cancel()
+			failed = errors.Join(failed, s.RaiseReplicas(ctx, "KV_"+bucket))
+		}
+		return failed
 	})
 }
 

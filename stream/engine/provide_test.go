@@ -64,7 +64,7 @@ func TestStreamsOfHubs(t *testing.T) {
 	all := []string{"KV_RCPTLEASE", "RCPTEDGES", "RCPT_a=b", "RCPT_corp"}
 	has("another directory", all...)
 	for _, name := range all {
-		if err := js.DeleteStream(t.Context(), name); err != nil {
+		if err := e.deleteStream(t.Context(), js, name); err != nil {
 			t.Fatal(err)
 		}
 		has("without "+name, all...)
@@ -246,9 +246,18 @@ func TestRollupOfLeases(t *testing.T) {
 // first node.
 func clusterConfigs(t *testing.T) (first *Engine, configs []Config) {
 	t.Helper()
+	return clusterFrom(t, testConfig(t, t.TempDir()))
+}
+
+// clusterFrom returns the configurations of three nodes, the first of which has been configured as c. It starts the
+// first node.
+func clusterFrom(t *testing.T, c Config) (first *Engine, configs []Config) {
+	t.Helper()
 	routes := []string{"tls://" + freePort(t), "tls://" + freePort(t), "tls://" + freePort(t)}
 	for i := range 3 {
-		c := testConfig(t, t.TempDir())
+		if i > 0 {
+			c = testConfig(t, t.TempDir())
+		}
 		c.Cluster = &Cluster{Node: fmt.Sprintf("n%d", i+1), Listen: strings.TrimPrefix(routes[i], "tls://"), Routes: routes}
 		configs = append(configs, c)
 	}
@@ -296,7 +305,7 @@ func TestStreamsOfCluster(t *testing.T) {
 		t.Error(err)
 	}
 	_, admin := daemonJS(t, first)
-	if err := admin.DeleteKeyValue(t.Context(), bucket); err != nil { // an edge can do so
+	if err := first.deleteStream(t.Context(), admin, "KV_"+bucket); err != nil { // as an engine of version 0.9 can
 		t.Fatal(err)
 	}
 	enrol(t, all[1], "mx1", Edge, "corp")
