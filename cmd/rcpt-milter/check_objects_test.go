@@ -71,7 +71,8 @@ func TestCheckObjects(t *testing.T) {
 			outside(r, "eve", "eve@corp.local")
 			r.limit(`bases: ["CN=Users,DC=corp,DC=example"]`)
 			r.edit("removal_grace: 0s", "removal_grace: 0s\ndomain_aliases: {report.example: corp.local}")
-		}, []string{"warning:recipients-outside OU=Berlin,DC=corp,DC=example (1, such as eve@corp.local)"}, "folders-outside"},
+		}, []string{"warning:recipients-outside OU=Berlin,DC=corp,DC=example (1, such as eve@corp.local)"},
+			"folders-outside"},
 		{"outside the bases, and known inside", func(r *rig) {
 			r.add(adsim.OU, "OU=Berlin,"+base, nil)
 			outside(r, "jane", "jane@corp.example")

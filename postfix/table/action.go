@@ -22,8 +22,8 @@ func (t *Table) Actions() (first []Problem, all int) { return t.actions.first, t
 // number of all. Such lines count as they read. A table from a copy on disk has none.
 func (t *Table) Literal() (first []Problem, all int) { return t.literal.first, t.literal.all }
 
-// Doubtful returns the first lines that count, but probably not as they were intended: Literal and Actions, in the order
-// of the file, and the number of all of them.
+// Doubtful returns the first lines that count, but probably not as they were intended, and the number of all of
+// them: those of Literal and Actions, in the order of the file.
 func (t *Table) Doubtful() (first []Problem, all int) {
 	first = slices.Concat(t.literal.first, t.actions.first)
 	slices.SortStableFunc(first, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
