@@ -53,6 +53,7 @@ func (r *reader) parse(data []byte) (root *node) {
 			root = nil
 		}
 	}()
+	r.lines = linesOf(data)
 	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		r.syntax(err, data)
@@ -132,6 +133,10 @@ func (r *reader) convert(in ast.Node) *node {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		n.kind, n.source = number, in.GetToken().Value
 	case *ast.StringNode:
+		if in.Token.Type == token.DoubleQuoteType && r.hasMistakenEscape(n.position) {
+			r.failAt(n.position, "not valid YAML: %s", escapeRemedy)
+			return nil
+		}
 		n.kind, n.source = stringKind, in.Value
 	case *ast.LiteralNode:
 		n.kind, n.source = stringKind, in.Value.Value

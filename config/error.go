@@ -41,6 +41,7 @@ type reader struct {
 	errs     []*Error
 	warnings []error
 	at       map[string]position
+	lines    []string          // of the file, each to the end of the file
 	written  map[string]string // items of lists as in the file, by path
 }
 

@@ -23,6 +23,10 @@ func (r *reader) syntax(err error, data []byte) {
 		return
 	}
 	p := positionOf(at.GetToken())
+	if r.hasMistakenEscape(p) {
+		r.failAt(p, "not valid YAML: %s", escapeRemedy)
+		return
+	}
 	if advice := remedy(at.GetMessage(), lineOf(data, p.line)); advice != "" {
 		r.failAt(p, "not valid YAML: %s", advice)
 		return
@@ -42,7 +46,7 @@ func lineOf(data []byte, number int) string {
 
 // remedies are what to do about messages of the parser that contain a text, by the first that fits.
 var remedies = []struct{ message, remedy string }{
-	{"unknown escape character", "in double quotes a backslash begins an escape; use single quotes around the text"},
+	{"unknown escape character", escapeRemedy},
 	{"block sequence entries are not allowed", `a dash begins an item of a list, which needs a line of its own; ` +
 		`the text "-" needs quotes`},
 	{"'\t'", "a tab indents this line; YAML indents with spaces only: replace each tab by spaces"},

@@ -24,3 +24,30 @@ func TestUnquotedName(t *testing.T) {
 		})
 	}
 }
+
+// TestBackslash: an account in double quotes is rejected with the remedy if YAML takes its backslash for an escape,
+// and none is read as another name.
+func TestBackslash(t *testing.T) {
+	const mistaken, control = "in double quotes a backslash begins an escape; use single quotes", "control character"
+	for dn, want := range map[string]string{
+		`"CORP\svc"`: mistaken, `"CORP\xsvc"`: mistaken, `"CORP\xavier"`: mistaken, `"CORP\user"`: mistaken,
+		`"CORP\udo.maier"`: mistaken, `"CORP\Usvc"`: mistaken, `"CORP\Ulrich.maier"`: mistaken, `"CORP\x"`: mistaken,
+		`"CORP\Peter"`: mistaken, `"CORP\Lars"`: mistaken, `"CORP\_svc"`: mistaken, `"CORP\ svc"`: mistaken,
+		`"CORP\xadmin"`: mistaken, `"CORP\u200bsvc"`: mistaken, // a soft hyphen, and a zero width space
+		`"CORP\bob"`: control, `"CORP\ann"`: control, `"CORP\tim"`: control, `"CORP\Nora"`: control,
+		`"CORP\0svc"`: control, `"CORP\x09svc"`: control,
+		`'CORP\xsvc'`: "", `CORP\xsvc`: "", `"CORP\\xsvc"`: "", `"CORP\\\\usvc"`: "", `"J\u00f6rg"`: "", `"J\xf6rg"`: "",
+		`"\"svc\""`: "", `"\ud83d\ude00"`: "",
+	} {
+		for _, form := range []string{"    bind: {dn: %, password_file: /etc/p}\n",
+			"    bind:\n      dn: %\n      password_file: /etc/p\n"} {
+			text := "domains: {corp.example: enforce}\ndirectories:\n  - name: corp\n    urls: [ldaps://dc1.corp.example]\n" +
+				strings.Replace(form, "%", dn, 1)
+			_, err := Parse("config.yaml", []byte(text))
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) ||
+				!strings.Contains(err.Error(), "config.yaml:")) {
+				t.Errorf("dn: %s: error %v, want %q", dn, err, want)
+			}
+		}
+	}
+}

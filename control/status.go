@@ -181,6 +181,9 @@ type AcceptFile struct {
 
 	Unmatched      int64    `json:"unmatched"`       // entries that cannot match, because their domains are not judged
 	UnmatchedLines []string `json:"unmatched_lines"` // the first of each domain
+
+	Suspicious      int64    `json:"suspicious"`       // lines that count, but probably not as they were intended
+	SuspiciousLines []string `json:"suspicious_lines"` // the first of them, with the reason
 }
 
 func (f AcceptFile) inDoubt() bool { return f.Doubt != "" }
@@ -279,6 +282,7 @@ func (s Status) normal() Status {
 		s.AcceptFiles[i].State = cmp.Or(f.State, Fresh)
 		s.AcceptFiles[i].UnreadLines = append([]string{}, f.UnreadLines...)
 		s.AcceptFiles[i].UnmatchedLines = append([]string{}, f.UnmatchedLines...)
+		s.AcceptFiles[i].SuspiciousLines = append([]string{}, f.SuspiciousLines...)
 	}
 	s.Listeners = append([]ListenerStatus{}, s.Listeners...)
 	s.Directories = append([]DirectoryStatus{}, s.Directories...)

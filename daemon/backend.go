@@ -105,12 +105,15 @@ func acceptFileOf(f tables.FileStatus, state control.State) control.AcceptFile {
 		Modified: control.Time{Time: f.Modified},
 		Entries:  int64(f.Entries), Domains: int64(f.Domains), Aliases: int64(f.Aliases),
 		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Doubt: f.Doubt,
-		Unread: int64(f.Unread), Unmatched: int64(f.Unmatched)}
+		Unread: int64(f.Unread), Unmatched: int64(f.Unmatched), Suspicious: int64(f.Doubtfuls)}
 	for _, p := range f.Problems {
 		out.UnreadLines = append(out.UnreadLines, p.String())
 	}
 	for _, p := range f.Unjudged {
 		out.UnmatchedLines = append(out.UnmatchedLines, p.String())
+	}
+	for _, p := range f.Doubtful {
+		out.SuspiciousLines = append(out.SuspiciousLines, p.String())
 	}
 	return out
 }

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,9 +14,10 @@ import (
 	"rcpt-milter/policy"
 )
 
-// canaries watches addresses whose presence or absence indicates a fault.
+// canaries watches addresses whose presence or absence indicates a fault. A canary in a domain alias is known by
+// the same local part in a target.
 type canaries struct {
-	named atomic.Pointer[config.Canaries]
+	named atomic.Pointer[config.Config]
 	index func() index // returns the index in effect
 	log   *slog.Logger
 
@@ -25,36 +28,56 @@ type canaries struct {
 // newCanaries returns a watch without addresses.
 func newCanaries(i func() index, log *slog.Logger) *canaries {
 	c := &canaries{index: i, log: log, raised: map[address.Address]bool{}}
-	c.Set(config.Canaries{})
+	c.Set(&config.Config{})
 	return c
 }
 
 // Set replaces the addresses. The next check uses them.
-func (c *canaries) Set(named config.Canaries) { c.named.Store(&named) }
+func (c *canaries) Set(named *config.Config) { c.named.Store(named) }
+
+// lookup returns the address by which the index knows a canary. It returns false if there is none, or if the index
+// cannot tell.
+func (c *canaries) lookup(i index, canary address.Address) (found address.Address, known bool, err error) {
+	for _, form := range c.named.Load().Forms(canary) {
+		entry, lookupErr := i.Lookup(form)
+		if entry.Known && lookupErr == nil {
+			return form, true, nil
+		}
+		err = cmp.Or(err, lookupErr)
+	}
+	return address.Address{}, false, err
+}
 
 // Check logs changes since the last check. It runs after each pass.
 func (c *canaries) Check() {
-	named, index := c.named.Load(), c.index()
+	named, index := c.named.Load().Canaries, c.index()
 	for _, a := range named.Refuse {
-		entry, err := index.Lookup(a)
-		if err != nil || !c.changed(a, entry.Known) {
+		found, known, err := c.lookup(index, a)
+		if err != nil || !c.changed(a, known) {
 			continue
 		}
-		if entry.Known {
-			c.log.Warn("canary of canaries.refuse is known", "address", a.String(), "owners", c.owners(a))
+		if known {
+			c.log.Warn("canary of canaries.refuse is known", "address", a.String(), "owners", c.owners(found))
 		} else {
 			c.log.Info("canary of canaries.refuse is no longer known", "address", a.String())
 		}
 	}
 	for _, a := range named.Accept {
-		entry, err := index.Lookup(a)
-		if err != nil || !entry.Known && !hasBeenRead(index, a.Domain()) || !c.changed(a, !entry.Known) {
+		_, known, err := c.lookup(index, a)
+		if err != nil || !known && !c.haveBeenRead(index, a) || !c.changed(a, !known) {
 			continue
 		}
-		if !entry.Known {
+		if !known {
 			c.log.Warn("canary of canaries.accept is not in the index; canary inactive", "address", a.String())
 		}
 	}
+}
+
+// haveBeenRead reports whether all directories that may know a canary have been read.
+func (c *canaries) haveBeenRead(i index, canary address.Address) bool {
+	return !slices.ContainsFunc(c.named.Load().Forms(canary), func(form address.Address) bool {
+		return !hasBeenRead(i, form.Domain())
+	})
 }
 
 // hasBeenRead reports whether all directories of a domain have been read.
@@ -80,13 +103,13 @@ func (c *canaries) changed(a address.Address, raised bool) bool {
 func (c *canaries) Alarms() []string {
 	var alarms []string
 	index := c.index()
-	for _, a := range c.named.Load().Refuse {
-		entry, err := index.Lookup(a)
+	for _, a := range c.named.Load().Canaries.Refuse {
+		found, known, err := c.lookup(index, a)
 		switch {
 		case err != nil:
 			alarms = append(alarms, fmt.Sprintf("cannot determine whether %s (canaries.refuse) is known: %v", a, err))
-		case entry.Known:
-			alarms = append(alarms, fmt.Sprintf("%s (canaries.refuse) is known: %s", a, c.owners(a)))
+		case known:
+			alarms = append(alarms, fmt.Sprintf("%s (canaries.refuse) is known: %s", a, c.owners(found)))
 		}
 	}
 	return alarms

@@ -54,10 +54,9 @@ func (l *liveCheck) checkUnseenDomains() {
 	for _, domain := range slices.Sorted(slices.Values(l.unseenDomains)) {
 		asked := func(d config.Directory) bool { return !d.MayOwn(domain) || l.complete[d.Name] }
 		if slices.IndexFunc(l.config.Directories, func(d config.Directory) bool { return !asked(d) }) < 0 {
-			l.warning("empty-domain", "no directory has an address of %s, which domains says to enforce: "+
-				"all recipients there get 451 (when_not_ready); "+
+			l.warning("empty-domain", "no directory has an address of %s, which domains says to enforce: %s; "+
 				"correct the name in domains, add the directory that has its recipients, or name one of them in accept",
-				domain)
+				domain, control.EmptyDomainReply(l.config.WhenNotReady))
 		}
 	}
 }

@@ -93,13 +93,14 @@ func (l *liveCheck) checkAccepted(by string, a directory.AcceptedDomain) {
 }
 
 // checkNotAccepted warns about configured domains that Exchange does not know. It does nothing if the forest
-// has no Exchange.
+// has no Exchange. Exchange need not know a domain alias: Postfix may rewrite its recipients to the target.
 func (l *liveCheck) checkNotAccepted(f coveredForest) {
 	if len(f.Accepted) == 0 || len(l.forests) > 1 {
 		return
 	}
 	for _, domain := range slices.Sorted(maps.Keys(l.config.Domains)) {
-		if l.config.Domains[domain] == config.Pass || isAccepted(f.Accepted, domain) {
+		if l.config.Domains[domain] == config.Pass || slices.Contains(l.aliases, domain) ||
+			isAccepted(f.Accepted, domain) {
 			continue
 		}
 		l.warning("domain-not-accepted",

@@ -23,6 +23,7 @@ type liveCheck struct {
 	config        *config.Config
 	now           func() time.Time
 	forests       map[string]coveredForest // by configuration naming context
+	aliases       []string                 // domains that the configuration or an accept file makes aliases
 	unseenDomains []string                 // enforced domains without a known address so far
 	complete      map[string]bool          // directories whose objects were all read
 
@@ -39,8 +40,10 @@ type coveredForest struct {
 // checkLive connects to every domain controller of every directory and checks the conditions for a pass.
 func (f *findings) checkLive(ctx context.Context, c *config.Config, now func() time.Time) {
 	nowhere := func(string) bool { return false }
+	files := tablesOf(c)
 	l := &liveCheck{findings: f, config: c, now: now, forests: map[string]coveredForest{}, complete: map[string]bool{},
-		unseenDomains: domainsWithoutAddress(c, tablesOf(c), nowhere, nowhere), coverage: newCoverage(c)}
+		unseenDomains: domainsWithoutAddress(c, files, nowhere, nowhere), aliases: allAliases(c, files.Snapshot()),
+		coverage: newCoverage(c)}
 	for _, d := range c.Directories {
 		if d.Stream != nil {
 			continue

@@ -135,9 +135,10 @@ func newCoverage(c *config.Config) coverage {
 	return coverage{inside: map[address.Address]bool{}}
 }
 
-// judges reports whether an address is in a judged domain that the directory may own.
+// judges reports whether an address decides about recipients that are judged, in a domain that the directory may
+// own. The domain may be the target of a domain alias, without an entry of its own.
 func (c *controllerCheck) judges(a address.Address) bool {
-	return c.config.Judges(a.Domain()) && c.d.MayOwn(a.Domain())
+	return c.config.Guards(a.Domain()) && c.d.MayOwn(a.Domain())
 }
 
 func (o *objectsCheck) noteOutside(dn string, e mirror.Examined) {

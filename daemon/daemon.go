@@ -240,7 +240,7 @@ func (d *daemon) apply(s prepared) {
 	d.maintenance.Set(c)
 	d.refusals.Set(c, s.redact)
 	d.domains.Set(c.Domains)
-	d.canaries.Set(c.Canaries)
+	d.canaries.Set(c)
 	d.syncs.apply(c, s.directories, func() {
 		d.files.Change(s.files, func() {
 			d.server.SetPolicy(s.policy)

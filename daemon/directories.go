@@ -175,7 +175,7 @@ func (sm *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
 		sm.retired, begin = append(sm.retired, r), append(begin, r)
 	}
 	for _, r := range sm.retired {
-		r.SetCanaries(c.Canaries.Accept)
+		r.SetCanaries(c.GuardedCanaries())
 		r.SetGuarded(c.Guards)
 		r.SetHandoverLag(sm.handoverLag(c, r.Name(), 0))
 	}

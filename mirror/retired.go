@@ -278,7 +278,7 @@ func (r *RetiredDirectory) Approve(ctx context.Context, upTo uint64) (store.Pass
 	}
 	upTo = approvableUpTo(r.config.Store.Directory(r.config.Name), upTo)
 	info, err := r.config.Store.Approve(r.config.Name, upTo, retiredRules, r.config.Now())
-	r.config.Log.Info("held removals approved", "pass", info.Number, "removed", info.Removed, "error", err)
+	logApproval(r.config.Log, info, err)
 	if err != nil {
 		return info, err
 	}
@@ -296,7 +296,7 @@ func (r *RetiredDirectory) Discard(ctx context.Context) (int, error) {
 		return 0, nil
 	}
 	objects, err := r.config.Store.Discard(r.config.Name, r.config.Now())
-	r.config.Log.Info("held removals discarded until the next start", "objects", objects, "error", err)
+	logDiscard(r.config.Log, "held removals discarded until the next start", objects, err)
 	if err == nil {
 		r.updateStatus(func() { r.status.kept = true })
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,9 +86,18 @@ func (m *Mirror) Approve(ctx context.Context, upTo uint64) (store.PassInfo, erro
 		if err = m.Outdated(); err == nil {
 			info, err = m.config.Store.Approve(m.config.Name, upTo, m.fingerprint, m.config.Now())
 		}
-		m.config.Log.Info("held removals approved", "pass", info.Number, "removed", info.Removed, "error", err)
+		logApproval(m.config.Log, info, err)
 		return info, err
 	})
+}
+
+// logApproval logs the outcome of Approve.
+func logApproval(log *slog.Logger, info store.PassInfo, err error) {
+	if err != nil {
+		log.Warn("cannot approve held removals", "error", err)
+		return
+	}
+	log.Info("held removals approved", "pass", info.Number, "removed", info.Removed)
 }
 
 // Outdated returns why the held removals do not apply to the current configuration, or nil if they do. Such
@@ -128,8 +138,17 @@ func (m *Mirror) Discard(ctx context.Context) (int, error) {
 func (m *Mirror) discard() (int, error) {
 	m.discarded = true
 	objects, err := m.config.Store.Discard(m.config.Name, m.config.Now())
-	m.config.Log.Info("held removals discarded", "objects", objects, "error", err)
+	logDiscard(m.config.Log, "held removals discarded", objects, err)
 	return objects, err
+}
+
+// logDiscard logs the outcome of Discard.
+func logDiscard(log *slog.Logger, done string, objects int, err error) {
+	if err != nil {
+		log.Warn("cannot discard held removals", "error", err)
+		return
+	}
+	log.Info(done, "objects", objects)
 }
 
 // runBetweenPasses calls do while no pass is running. Run must be running. If ctx ends before do was called, do is

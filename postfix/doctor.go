@@ -34,6 +34,7 @@ type Daemon struct {
 	Listen              []string            // "unix:/path" or "inet:host:port"
 	Domains             map[string]string   // mode by canonical domain or ".parent"
 	Empty               []string            // enforced domains, or ".parent", without a known address
+	EmptyReply          string              // what their recipients get; empty if it is not known
 	AlwaysAccept        []string            // local parts
 	Aliases             map[string][]string // targets by canonical domain
 	Connections         int                 // limits.connections

@@ -8,7 +8,8 @@ func (e *examination) checkEmpty() {
 		return
 	}
 	e.find("domain-empty", Problem, "no address of "+text.List(e.daemon.Empty, 10)+" is known, and its mode is enforce",
-		"All recipients there get 451: the name may be misspelt, or no directory has the recipients.",
+		sentence(e.daemon.EmptyReply, "all recipients there get 451")+
+			" The name may be misspelt, or no directory has the recipients.",
 		"in config.yaml: correct the name in domains, or add the directory with the recipients",
 		"in config.yaml, if Postfix rewrites all of them: add one to accept, or set the domain to pass")
 }

@@ -1,6 +1,7 @@
 package postfix
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -58,10 +59,13 @@ func (e *examination) checkDaemon() {
 
 // unknownGet returns what unknown recipients get meanwhile, as a sentence.
 func (e *examination) unknownGet() string {
-	if e.daemon.Unknown == "" {
-		return "Unknown recipients get 451."
-	}
-	return strings.ToUpper(e.daemon.Unknown[:1]) + e.daemon.Unknown[1:] + "."
+	return sentence(e.daemon.Unknown, "unknown recipients get 451")
+}
+
+// sentence makes a sentence of what the daemon says, or of otherwise if it says nothing.
+func sentence(said, otherwise string) string {
+	said = cmp.Or(said, otherwise)
+	return strings.ToUpper(said[:1]) + said[1:] + "."
 }
 
 // comparedFile explains why the daemon must run by the file.

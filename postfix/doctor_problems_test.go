@@ -353,3 +353,18 @@ func TestProblems(t *testing.T) {
 		})
 	}
 }
+
+// TestEmptyDomainReply: the reason says what recipients of an empty domain get by when_not_ready.
+func TestEmptyDomainReply(t *testing.T) {
+	for reply, want := range map[string]string{
+		"": "All recipients there get 451. The name may be misspelt",
+		"all recipients there are accepted (when_not_ready: accept)": "All recipients there are accepted " +
+			"(when_not_ready: accept). The name may be misspelt",
+	} {
+		s := newScene(t, "debian")
+		s.Empty, s.EmptyReply = []string{"example.org"}, reply
+		if got := s.examine(); len(got) != 1 || !strings.HasPrefix(got[0].Why, want) {
+			t.Errorf("with %q: %+v, want %q", reply, got, want)
+		}
+	}
+}

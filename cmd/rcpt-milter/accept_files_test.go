@@ -190,3 +190,21 @@ func TestShrunkFileOverARestart(t *testing.T) {
 	r.want(exitFailure, "lookup", "u149@corp.example")
 	r.want(exitOK, "status")
 }
+
+// TestSuspiciousLines: status shows lines that count, but probably not as intended.
+func TestSuspiciousLines(t *testing.T) {
+	r := newRig(t)
+	file := r.write("table", "ann@corp.example OK\n@report.example REJECT\nx@y@corp.example OK\n")
+	r.edit("removal_grace: 0s", "removal_grace: 0s\naccept_files: ["+file+"]")
+	r.serve()
+	r.want(exitOK, "sync", "--wait")
+	got := r.status().AcceptFiles[0]
+	if got.Suspicious != 2 || len(got.SuspiciousLines) != 2 || got.Unread != 0 ||
+		!strings.HasPrefix(got.SuspiciousLines[0], "line 2: ") || !strings.HasPrefix(got.SuspiciousLines[1], "line 3: ") {
+		t.Errorf("accept file %+v", got)
+	}
+	if out := r.want(exitOK, "status"); !strings.Contains(out, "2 lines count, but probably not as intended") ||
+		!strings.Contains(out, `"@report.example" is accepted, although its value "REJECT"`) {
+		t.Errorf("status says\n%s", out)
+	}
+}

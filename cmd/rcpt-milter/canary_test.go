@@ -52,3 +52,33 @@ func TestCanaries(t *testing.T) {
 	r.want(exitOK, "removals", "approve")
 	r.want(exitFailure, "lookup", "ceo@corp.example")
 }
+
+// TestCanariesOfAnAlias: a canary in a domain alias is the same local part in the target.
+func TestCanariesOfAnAlias(t *testing.T) {
+	r := newRig(t, "canaries: {accept: [ceo@alias.example], refuse: [no-such-user@alias.example]}",
+		"domain_aliases: {alias.example: report.example, report.example: corp.example}")
+	r.enforce("alias.example")
+	ceo := r.addUser("ceo", "smtp:ceo@corp.example")
+	d := r.serve()
+	r.want(exitOK, "sync", "--wait")
+	r.want(exitOK, "lookup", "ceo@alias.example")
+	if s := r.status(); len(s.Alarms) != 0 || strings.Contains(d.log.String(), "canary inactive") {
+		t.Errorf("on a good day: alarms %q, log\n%s", s.Alarms, d.log)
+	}
+	r.delete(ceo)
+	r.want(exitOK, "sync", "--wait")
+	if d := r.status().Directories[0]; d.HeldRemovals != 1 || !strings.Contains(d.HoldReason, "ceo@corp.example") {
+		t.Errorf("%d removals held: %s", d.HeldRemovals, d.HoldReason)
+	}
+	r.want(exitOK, "lookup", "ceo@alias.example")
+	bad := r.addUser("bad", "smtp:no-such-user@corp.example")
+	r.want(exitOK, "sync", "--wait")
+	if s := r.status(); len(s.Alarms) != 1 || !strings.HasPrefix(s.Alarms[0], "no-such-user@alias.example ") ||
+		!strings.Contains(s.Alarms[0], "CN=bad,CN=Users,"+base) {
+		t.Errorf("alarms %q", s.Alarms)
+	}
+	r.delete(bad)
+	r.want(exitOK, "removals", "approve")
+	r.want(exitOK, "sync", "--wait")
+	r.want(exitFailure, "lookup", "ceo@alias.example")
+}

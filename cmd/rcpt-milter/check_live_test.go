@@ -152,6 +152,15 @@ func TestCheckLive(t *testing.T) {
 			"!warning:relay-domain", ""},
 		{"entry without an accepted domain", func(r *rig) { r.addAccepted("corp.example", "0") },
 			"warning:domain-not-accepted", "report.example"},
+		{"a domain alias without an accepted domain", func(r *rig) {
+			r.addAccepted("corp.example", "0")
+			r.edit("removal_grace: 0s", "removal_grace: 0s\ndomain_aliases: {report.example: corp.example}")
+		}, "!warning:domain-not-accepted", "report.example"},
+		{"an alias of an accept file without an accepted domain", func(r *rig) {
+			r.addAccepted("corp.example", "0")
+			file := r.write("virtual", "@report.example @corp.example\n")
+			r.edit("removal_grace: 0s", "removal_grace: 0s\naccept_files: ["+file+"]")
+		}, "!warning:domain-not-accepted", "report.example"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)

@@ -66,6 +66,13 @@ func TestCheckObjects(t *testing.T) {
 				"  report.example: report\n  .corp.example: report\n  pass.example: pass")
 		}, []string{"warning:folders-outside " + folders + " (2, such as news@corp.example)",
 			"warning:recipients-outside OU=Berlin,DC=corp,DC=example (2, such as eve@corp.example)"}, "joe@"},
+		{"outside the bases, in the target of a domain alias", func(r *rig) {
+			r.add(adsim.OU, "OU=Berlin,"+base, nil)
+			outside(r, "eve", "eve@corp.local")
+			r.limit(`bases: ["CN=Users,DC=corp,DC=example"]`)
+			r.edit("removal_grace: 0s", "removal_grace: 0s\ndomain_aliases: {report.example: corp.local}")
+		}, []string{"warning:recipients-outside OU=Berlin,DC=corp,DC=example (1, such as eve@corp.local)"},
+			"folders-outside"},
 		{"outside the bases, and known inside", func(r *rig) {
 			r.add(adsim.OU, "OU=Berlin,"+base, nil)
 			outside(r, "jane", "jane@corp.example")

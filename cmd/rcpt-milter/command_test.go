@@ -27,6 +27,12 @@ func TestUsage(t *testing.T) {
 			`rcpt-milter: unknown command "stauts" for "rcpt-milter"; did you mean "status"? See "rcpt-milter --help"`},
 		{[]string{"frobnicate"}, exitUsage,
 			`rcpt-milter: unknown command "frobnicate" for "rcpt-milter"; see "rcpt-milter --help"`},
+		{[]string{"help", "stauts"}, exitUsage,
+			`rcpt-milter: unknown command "stauts" for "rcpt-milter"; did you mean "status"? See "rcpt-milter --help"`},
+		{[]string{"help", "removals", "aprove"}, exitUsage, `rcpt-milter: unknown command "aprove" for ` +
+			`"rcpt-milter removals"; did you mean "approve"? See "rcpt-milter removals --help"`},
+		{[]string{"help", "status", "now"}, exitUsage,
+			`rcpt-milter: unknown command "now" for "rcpt-milter status"; see "rcpt-milter status --help"`},
 		{[]string{"removals", "aprove"}, exitUsage,
 			`rcpt-milter: unexpected argument "aprove"; did you mean "approve"? See "rcpt-milter removals --help"`},
 		{[]string{"status", "--jsn"}, exitUsage,

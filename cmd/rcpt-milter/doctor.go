@@ -116,6 +116,9 @@ func daemonOf(ctx context.Context, c *config.Config, client *control.Client, usu
 // reasons and remedies of their own.
 func addStatus(d *postfix.Daemon, s control.Status, now time.Time) {
 	d.Started, d.Empty, d.Alarms, d.Store = s.Started.Time, s.EmptyDomains, s.Alarms, string(s.StoreState)
+	if len(d.Empty) > 0 {
+		d.EmptyReply = control.EmptyDomainReply(s.WhenNotReady)
+	}
 	d.Rejected, d.Restart, d.Modes = s.ReloadError, s.RestartNeeded, s.Modes
 	state := control.Fresh
 	for _, directory := range s.Directories {

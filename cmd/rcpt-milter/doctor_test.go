@@ -140,6 +140,9 @@ func TestDoctorOfAStatus(t *testing.T) {
 		{"a stale accept file", control.Status{State: control.Stale, AcceptFiles: []control.AcceptFile{file},
 			Directories: []control.DirectoryStatus{{State: control.Fresh}}},
 			postfix.Daemon{State: "fresh", StaleFiles: []string{"/etc/list: " + file.StaleText(now)}}},
+		{"an empty domain, and its recipients are accepted", control.Status{WhenNotReady: "accept",
+			EmptyDomains: []string{"typo.example"}}, postfix.Daemon{State: "fresh", Empty: []string{"typo.example"},
+			EmptyReply: "all recipients there are accepted (when_not_ready: accept)"}},
 		{"the rest", control.Status{StoreState: control.StoreFailed, ReloadError: "bad",
 			RestartNeeded: []string{"listen"},
 			Modes:         map[string]string{"example.com": "pass"}, Listeners: []control.ListenerStatus{

@@ -212,6 +212,10 @@ func TestCheckLiveEmptyDomain(t *testing.T) {
 			"warning:empty-domain", "copr.example"},
 		{"the domain beside it", func(r *rig) { r.enforce("copr.example") }, "!warning:empty-domain", "corp.example"},
 		{"has addresses", func(*rig) {}, "ok:domain", "corp.example, such as "},
+		{"a typing error, with another when_not_ready", func(r *rig) {
+			r.enforce("copr.example")
+			r.edit("removal_grace: 0s", "removal_grace: 0s\nwhen_not_ready: accept")
+		}, "warning:empty-domain", "recipients there are accepted (when_not_ready: accept)"},
 		{"a parent", func(r *rig) { r.enforce(".corp.example") }, "warning:empty-domain", ".corp.example"},
 		{"a parent with a sub-domain", func(r *rig) {
 			r.enforce(".corp.example")

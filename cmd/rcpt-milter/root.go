@@ -69,14 +69,20 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	root.SetErr(a.stderr)
 	command, err := root.ExecuteContextC(ctx)
-	if err != nil && !began { // the command line is wrong
-		hint := fmt.Sprintf("; see %q", command.CommandPath()+" --help")
-		if near := suggestion(command, err); near != "" {
-			hint = fmt.Sprintf("; did you mean %q? See %q", near, command.CommandPath()+" --help")
-		}
-		err = &exitError{exitUsage, errors.New(usageMessage(err) + hint)}
+	var chosen *exitError
+	if err != nil && !began && !errors.As(err, &chosen) { // the command line is wrong
+		err = usageError(command, err)
 	}
 	return a.report(err)
+}
+
+// usageError returns the error of a wrong command line, with what was probably meant.
+func usageError(command *cobra.Command, err error) error {
+	hint := fmt.Sprintf("; see %q", command.CommandPath()+" --help")
+	if near := suggestion(command, err); near != "" {
+		hint = fmt.Sprintf("; did you mean %q? See %q", near, command.CommandPath()+" --help")
+	}
+	return &exitError{exitUsage, errors.New(usageMessage(err) + hint)}
 }
 
 // usageMessage returns one line about a wrong command line. It replaces the errors of pflag
@@ -175,9 +181,13 @@ func (a *app) root() *cobra.Command {
 		a.reloadCommand(), a.manCommand(), a.versionCommand())
 	root.SetOut(a.stdout) // the completion command takes its output when it is created
 	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
 	for _, command := range root.Commands() {
-		if command.Name() == "completion" {
+		switch command.Name() {
+		case "completion":
 			requireShell(command)
+		case "help":
+			command.Args = knownCommand
 		}
 	}
 	return root
@@ -198,6 +208,19 @@ func requireShell(completion *cobra.Command) {
 		return fmt.Errorf("unknown shell %q, expected one of %s", args[0], known)
 	}
 	completion.RunE = func(*cobra.Command, []string) error { return nil } // Args rejects everything
+}
+
+// knownCommand is for the command help. By default it prints the help of the program for an unknown command, and
+// succeeds.
+func knownCommand(help *cobra.Command, names []string) error {
+	command, rest, err := help.Root().Find(names)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("unknown command %q for %q", rest[0], command.CommandPath())
+	}
+	if err != nil {
+		return usageError(command, err)
+	}
+	return nil
 }
 
 // noArguments is for commands with flags only.

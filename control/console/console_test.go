@@ -106,7 +106,8 @@ func troubledStatus() control.Status {
 		{File: "/etc/postfix/relay_recipients", Entries: 1234, Domains: 1, Read: before(3 * time.Hour),
 			Trouble: "open /etc/postfix/relay_recipients: no such file or directory", Since: before(time.Hour)},
 		{File: "/etc/postfix/\x1bvirtual", Entries: 1, Read: before(time.Minute), Unread: 25,
-			UnreadLines: []string{"line 1: a", "line 2: b\x1b", "line 3: c", "line 4: d"}},
+			UnreadLines: []string{"line 1: a", "line 2: b\x1b", "line 3: c", "line 4: d"},
+			Suspicious:  4, SuspiciousLines: []string{"line 5: a\x1b", "line 6: b", "line 7: c", "line 8: d"}},
 	}
 	s.Confirm = &control.ConfirmStatus{Found: 3, NotFound: 1200, Remembered: 40, OverBudget: 7, Unanswered: 2,
 		Directories: []control.ConfirmDirectory{{Name: "corp", LastError: "dc2.corp.example:636: no answer"},

@@ -192,6 +192,12 @@ func (w Writer) acceptFile(p *terminal.Page, f control.AcceptFile) {
 			p.More(text.Printable(line))
 		}
 	}
+	if f.Suspicious > 0 {
+		p.More(p.Warn(text.Count(f.Suspicious, "line counts", "lines count") + ", but probably not as intended"))
+		for _, line := range f.SuspiciousLines[:min(len(f.SuspiciousLines), 3)] {
+			p.More(text.Printable(line))
+		}
+	}
 	for _, line := range f.UnmatchedLines[:min(len(f.UnmatchedLines), 3)] {
 		p.More(p.Warn(text.Printable(line)))
 	}

@@ -2,8 +2,10 @@ package table
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -19,6 +21,14 @@ func (t *Table) Actions() (first []Problem, all int) { return t.actions.first, t
 // Literal returns the first lines whose key was probably not intended as it reads (see address.CheckLiteral), and the
 // number of all. Such lines count as they read. A table from a copy on disk has none.
 func (t *Table) Literal() (first []Problem, all int) { return t.literal.first, t.literal.all }
+
+// Doubtful returns the first lines that count, but probably not as they were intended, and the number of all of
+// them: those of Literal and Actions, in the order of the file.
+func (t *Table) Doubtful() (first []Problem, all int) {
+	first = slices.Concat(t.literal.first, t.actions.first)
+	slices.SortStableFunc(first, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+	return first, t.literal.all + t.actions.all
+}
 
 // noteAction records a line if its value is such an action.
 func (t *Table) noteAction(line int, key string, value []byte) {

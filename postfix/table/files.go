@@ -204,6 +204,8 @@ type FileStatus struct {
 	Unread    int       // number of invalid lines
 	Unjudged  []Problem // the first lines of domains that are not judged
 	Unmatched int       // number of entries of these domains
+	Doubtful  []Problem // the first lines that count, but probably not as they were intended
+	Doubtfuls int       // number of these lines
 }
 
 // Status returns the state of all files in their order.
@@ -215,6 +217,7 @@ func (t *Files) Status() []FileStatus {
 			Doubt: w.doubt.text, Unsaved: t.copies.trouble(w)}
 		s.Problems, s.Unread = w.table.Problems()
 		s.Unjudged, s.Unmatched = w.table.Unjudged(t.config.Judged)
+		s.Doubtful, s.Doubtfuls = w.table.Doubtful()
 		all = append(all, s)
 	}
 	return all

@@ -1,0 +1,74 @@
+package config
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// escapeRemedy is what to do about a backslash that is not meant as an escape, as in "CORP\xsvc".
+const escapeRemedy = "in double quotes a backslash begins an escape; use single quotes around the text"
+
+// hexDigits are the digits that follow an escape by its letter (YAML 1.2.2 section 5.7).
+var hexDigits = map[byte]int{'x': 2, 'u': 4, 'U': 8}
+
+// hasMistakenEscape reports whether a text in double quotes at a position has a backslash that is hardly meant as an
+// escape: one without its hexadecimal digits, of which the parser makes some character, or one of an invisible
+// character. Control characters are left to text, which also names the key. The tokens of the parser lack the digits,
+// so this looks at the file.
+func (r *reader) hasMistakenEscape(at position) bool {
+	rest, found := strings.CutPrefix(r.sourceFrom(at), `"`)
+	for found {
+		i := strings.IndexAny(rest, `"\`)
+		if i < 0 || rest[i] == '"' || i+1 == len(rest) {
+			return false
+		}
+		if isMistaken(rest[i+1:]) {
+			return true
+		}
+		rest = rest[i+2:]
+	}
+	return false
+}
+
+// isMistaken reports whether the escape with this letter and what follows is hardly meant as one.
+func isMistaken(escape string) bool {
+	if strings.IndexByte(" _LP", escape[0]) >= 0 { // a space, a no-break space, separators of lines and paragraphs
+		return true
+	}
+	digits := hexDigits[escape[0]]
+	if digits == 0 {
+		return false
+	}
+	code, err := strconv.ParseUint(escape[1:min(1+digits, len(escape))], 16, 32)
+	if err != nil || len(escape) <= digits {
+		return true
+	}
+	c := rune(code)
+	// The parser checks halves of surrogate pairs.
+	return !unicode.IsPrint(c) && !unicode.IsControl(c) && !unicode.Is(unicode.Cs, c)
+}
+
+// linesOf returns the lines of the file, each to the end of the file.
+func linesOf(data []byte) []string {
+	var lines []string
+	for rest, more := string(data), true; more; {
+		lines = append(lines, rest)
+		_, rest, more = strings.Cut(rest, "\n")
+	}
+	return lines
+}
+
+// sourceFrom returns the file from a position on; columns count characters.
+func (r *reader) sourceFrom(at position) string {
+	if at.line < 1 || at.line > len(r.lines) {
+		return ""
+	}
+	rest := r.lines[at.line-1]
+	for range at.column - 1 {
+		_, size := utf8.DecodeRuneInString(rest)
+		rest = rest[size:]
+	}
+	return rest
+}
