@@ -67,8 +67,8 @@ func reportStream() wanted {
 // leasesOf returns the stream of the bucket of leases. Unlike other buckets, it permits no rollup, with which one
 // hub could remove the leases of all others, and no direct reads, whose answers could be sent to other subjects.
 func leasesOf(ttl time.Duration) wanted {
-	return wanted{StreamConfig: jetstream.StreamConfig{Name: leaseStream, Description: "which hub publishes a directory",
-		Subjects: []string{"$KV." + leaseBucket + ".>"}, Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1,
+	return wanted{StreamConfig: jetstream.StreamConfig{Name: leaseStream,
+		Description: "which hub publishes a directory", Subjects: []string{"$KV." + leaseBucket + ".>"}, Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1,
 		MaxMsgSize: leaseMax, MaxBytes: leasesMax, MaxAge: ttl, Duplicates: min(ttl, 2*time.Minute),
 		Discard: jetstream.DiscardNew, DenyDelete: true, DenyPurge: true}, disposable: true}
 }
@@ -202,8 +202,8 @@ func (s Streams) fit(ctx context.Context, found jetstream.StreamConfig, want wan
 	case why == "":
 		return explain(cmp.Or(s.correct(ctx, found, want.StreamConfig), s.RaiseReplicas(ctx, want.Name)))
 	case !want.disposable:
-		return unusable("the stream takes no messages of hubs, because "+why+"; stop the engine at all nodes, remove the "+
-			"directory streams in nats.dir, and start it, so hubs publish everything again", nil)
+		return unusable("the stream takes no messages of hubs, because "+why+"; stop the engine at all nodes, remove "+
+			"the directory streams in nats.dir, and start it, so hubs publish everything again", nil)
 	}
 	s.Log.Warn("stream cannot be corrected; replacing it", "stream", want.Name, "because", why)
 	remove := s.Delete
@@ -341,8 +341,8 @@ func (p *Publisher) prepare(ctx context.Context, js jetstream.JetStream) error {
 }
 
 // errNotCreated reports that the engine lacks a stream that it creates itself.
-var errNotCreated = errors.New("the engine has not created the streams of this directory yet; check there that this hub is " +
-	"enrolled for the directory (rcpt-milter edge list), and that the engine has at least the version of this hub")
+var errNotCreated = errors.New("the engine has not created the streams of this directory yet; check there that this " +
+	"hub is enrolled for the directory (rcpt-milter edge list), and that the engine has at least the version of this hub")
 
 // awaitStream returns an error unless the engine has created the stream of the directory.
 func (p *Publisher) awaitStream(ctx context.Context, js jetstream.JetStream) error {

@@ -134,9 +134,10 @@ func newStatusCollector(backend Backend, log *slog.Logger) *statusCollector {
 			"directory"),
 		usnLag: desc("sync_usn_lag", "Update sequence numbers that the index is behind its domain controller.",
 			"directory"),
-		held:         desc("held_removals", "Addresses whose removal waits for approval.", "directory"),
-		alarms:       desc("alarms", "Alarms in status: conditions that need repair."),
-		emptyDomains: desc("empty_domains", "Enforced domains of which no address is known: recipients there get 451, or are accepted (when_not_ready)."),
+		held:   desc("held_removals", "Addresses whose removal waits for approval.", "directory"),
+		alarms: desc("alarms", "Alarms in status: conditions that need repair."),
+		emptyDomains: desc("empty_domains", "Enforced domains of which no address is known: recipients there get 451, "+
+			"or are accepted (when_not_ready)."),
 		storeVerified: desc("store_verified_timestamp_seconds",
 			"When the checksums of the store were last found good."),
 		storeState: desc("store_state", "1 for the state that the store is in (ok, read_only, damaged, failed), 0 for "+

@@ -82,7 +82,8 @@ func (s *Screen) Draw(lines []string) {
 	}
 	b.WriteString(eraseBelow)
 	if hidden := len(body) - s.scroll - len(shown); hidden > 0 {
-		b.WriteString(Cut(fmt.Sprintf("  … %s, arrows scroll", text.Count(hidden, "more line", "more lines")), columns))
+		more := text.Count(hidden, "more line", "more lines")
+		b.WriteString(Cut(fmt.Sprintf("  … %s, arrows scroll", more), columns))
 	}
 	io.WriteString(s.Out, b.String())
 }

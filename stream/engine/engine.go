@@ -283,7 +283,8 @@ func (e *Engine) reloadRoots() {
 		err = e.reload(options)
 	}
 	if err != nil {
-		e.config.Log.Warn("nats.tls.ca_file has changed, but nodes cannot be verified with it; restart the daemon", "error", err)
+		e.config.Log.Warn("nats.tls.ca_file has changed, but nodes cannot be verified with it; restart the daemon",
+			"error", err)
 		return
 	}
 	e.config.Log.Info("nats.tls.ca_file has changed; nodes are verified with it")

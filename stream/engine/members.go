@@ -101,8 +101,8 @@ func openMembers(dir string, now func() time.Time) (*members, error) {
 	var list []Member
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if err := decoder.Decode(&list); err != nil {
-		return nil, fmt.Errorf("the list of hubs and edges, %s, is damaged: %w; restore it, or remove it and enrol all "+
-			"hosts again", m.path, err)
+		return nil, fmt.Errorf("the list of hubs and edges, %s, is damaged: %w; restore it, or remove it and "+
+			"enrol all hosts again", m.path, err)
 	}
 	for _, one := range list {
 		m.all[one.Name] = one

@@ -268,7 +268,8 @@ func (s *Soak) settle(site *site, then *snapshot, have []string) {
 			if !c.world.touched[c.address].Before(then.at) || site.oracle.Now(c.address) != Changing {
 				continue
 			}
-			if list.state == Gone && (have == nil || slices.Contains(have, c.address) || !c.world.forgotten(c.address)) {
+			if list.state == Gone &&
+				(have == nil || slices.Contains(have, c.address) || !c.world.forgotten(c.address)) {
 				continue
 			}
 			site.oracle.Set(c.address, list.state, at, list.why)
