@@ -68,7 +68,8 @@ func reportStream() wanted {
 // hub could remove the leases of all others, and no direct reads, whose answers could be sent to other subjects.
 func leasesOf(ttl time.Duration) wanted {
 	return wanted{StreamConfig: jetstream.StreamConfig{Name: leaseStream,
-		Description: "which hub publishes a directory", Subjects: []string{"$KV." + leaseBucket + ".>"}, Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1,
+		Description: "which hub publishes a directory", Subjects: []string{"$KV." + leaseBucket + ".>"},
+		Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1,
 		MaxMsgSize: leaseMax, MaxBytes: leasesMax, MaxAge: ttl, Duplicates: min(ttl, 2*time.Minute),
 		Discard: jetstream.DiscardNew, DenyDelete: true, DenyPurge: true}, disposable: true}
 }
@@ -342,7 +343,8 @@ func (p *Publisher) prepare(ctx context.Context, js jetstream.JetStream) error {
 
 // errNotCreated reports that the engine lacks a stream that it creates itself.
 var errNotCreated = errors.New("the engine has not created the streams of this directory yet; check there that this " +
-	"hub is enrolled for the directory (rcpt-milter edge list), and that the engine has at least the version of this hub")
+	"hub is enrolled for the directory (rcpt-milter edge list), and that the engine has at least the version of " +
+	"this hub")
 
 // awaitStream returns an error unless the engine has created the stream of the directory.
 func (p *Publisher) awaitStream(ctx context.Context, js jetstream.JetStream) error {
