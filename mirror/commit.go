@@ -13,6 +13,10 @@ func (r *passRun) commit(next cursor) error {
 		next.Highest = r.readUpTo
 	}
 	next.Differs = r.mayDiffer()
+	if since := r.noAddressesSince(); !since.IsZero() {
+		next.NoAddressesSince = since
+		next.Age += max(r.started.Sub(since), 0)
+	}
 	next.Hosts = r.before.readFrom(r.m.followedName(), next)
 	next.Clock = r.before.Clock.next(r.clock)
 	encoded, err := next.encode()

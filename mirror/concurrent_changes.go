@@ -91,7 +91,7 @@ func (r *passRun) readConcurrentChanges(
 	r.readUpTo, r.readAt = root.HighestCommittedUSN, m.config.Now()
 	r.readTook, _ = clock.Elapsed(began, r.readAt)
 	m.updateStatus(func(s *Status) { s.HighestUSN = root.HighestCommittedUSN })
-	if r.continues && !m.changesHidden {
+	if r.continues && !m.changesHidden && r.before.NoAddressesSince.IsZero() {
 		covered := began.Add(-root.Age).Round(0) // wall time, like the times of passes in the store
 		m.coveredUntil.Store(&covered)
 	}

@@ -45,6 +45,9 @@ type cursor struct {
 	Term string `json:"term,omitempty"`
 	// Differs means that the index was found to differ from what a hub publishes.
 	Differs bool `json:"differs,omitempty"`
+	// NoAddressesSince is when a full pass began to see no address at all, while the index has some. Zero means
+	// that the last full pass saw one.
+	NoAddressesSince time.Time `json:"no_addresses_since,omitzero"`
 	// AsOf is the local time for which the index shows the directory. Former are the streams that were followed
 	// before, most recent first. Both are zero for a controller.
 	AsOf   time.Time        `json:"as_of,omitzero"`

@@ -60,6 +60,54 @@ func TestHoldAfterAnEmptyFullPass(t *testing.T) {
 	}
 }
 
+// TestNoAddressesAge: an account that sees no address learns of no new recipient, so the index ages until a full pass
+// sees one again, also over a restart. Such a full pass follows by itself.
+func TestNoAddressesAge(t *testing.T) {
+	for name, restart := range map[string]func(*world){"running": func(*world) {}, "restarted": (*world).restartAll} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, func(_ *world, config *Config) {
+				config.Guard = defaultGuard
+				config.Limits = Limits{LateAfter: 5 * time.Minute, StaleAfter: 30 * time.Minute}
+			})
+			w.user("Ann", "ann@corp.example")
+			w.pass(store.Full)
+			w.d.Hide("proxyAddresses", "mail")
+			full := true
+			for _, c := range []struct {
+				after time.Duration
+				want  State
+			}{{0, Fresh}, {4 * time.Minute, Fresh}, {2 * time.Minute, Late}, {9 * time.Minute, Late},
+				{16 * time.Minute, Stale}, {time.Minute, Stale}} {
+				w.advance(c.after)
+				if r := w.mirror.Pass(t.Context(), full); r.Err != nil || r.Info.Removed > 0 {
+					t.Fatalf("pass: %+v, %v", r.Info, r.Err)
+				}
+				full = false
+				restart(w)
+				if got, _ := w.mirror.State(); got != c.want {
+					t.Errorf("%v later the state is %v, want %v", c.after, got, c.want)
+				}
+			}
+			w.user("Eve", "eve@corp.example")
+			for range 2 {
+				if r := w.mirror.Pass(t.Context(), false); r.Err != nil {
+					t.Fatalf("pass: %+v, %v", r.Info, r.Err)
+				}
+			}
+			w.wantKnown("ann@corp.example")
+			w.d.Hide()
+			w.advance(noAddressesFullInterval + time.Second)
+			w.mirror.Pass(t.Context(), false) // an incremental pass may come first
+			w.mirror.Pass(t.Context(), false)
+			if got, _ := w.mirror.State(); got != Fresh {
+				t.Errorf("the state is %v in the end", got)
+			}
+			w.wantKnown("ann@corp.example", "eve@corp.example")
+			w.wantEqual()
+		})
+	}
+}
+
 // reword replaces the stored reason of a hold, as another version of the program words it.
 func (w *world) reword(reason string) {
 	w.t.Helper()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"rcpt-milter/address"
 	"rcpt-milter/directory"
@@ -26,6 +27,19 @@ const holdAddressesHidden = "recipients that did not change no longer show their
 // those of a full pass that saw no address, and the last full pass held nothing.
 func awaitsFullPass(stored store.Directory) bool {
 	return stored.HoldEmpty && (stored.LastFull.Hold == "" || stored.Hold == holdAddressesHidden)
+}
+
+// noAddressesSince returns when full passes began to see no address at all. Zero means that they see some, or that the
+// index has none. As long as the account sees none, passes learn of no new recipient, so the index ages.
+func (r *passRun) noAddressesSince() time.Time {
+	stored := r.m.config.Store.Directory(r.m.config.Name)
+	switch {
+	case r.kind == store.Full && (r.owners > 0 || stored.Owned == 0), !stored.HoldEmpty && r.kind == store.Incremental:
+		return time.Time{}
+	case r.kind == store.Full && r.before.NoAddressesSince.IsZero():
+		return r.started
+	}
+	return r.before.NoAddressesSince
 }
 
 // checkedOwners is the number of recipients that a check looks at.

@@ -17,6 +17,10 @@ const maxIncrementalAge = 7 * 24 * time.Hour
 // deletedHiddenFullInterval is the interval of full passes while deleted objects are hidden.
 const deletedHiddenFullInterval = 10 * time.Minute
 
+// noAddressesFullInterval is the interval of full passes while they see no address. Objects that were created or
+// changed meanwhile show their addresses only to another full pass.
+const noAddressesFullInterval = 10 * time.Minute
+
 // differsFullInterval is the interval of full passes while the index differs from what the hub publishes.
 const differsFullInterval = 2 * time.Minute
 
@@ -75,6 +79,8 @@ func dueFull(s situation) string {
 		return "the index differs from what the hub publishes"
 	case !s.root.DeletedVisible && s.intervalPassed(min(s.fullInterval, deletedHiddenFullInterval)):
 		return "deleted objects cannot be seen"
+	case !at.NoAddressesSince.IsZero() && s.intervalPassed(min(s.fullInterval, noAddressesFullInterval)):
+		return "the last full pass saw no address"
 	case s.intervalPassed(s.fullInterval):
 		return "the periodic full pass is due"
 	}
