@@ -63,7 +63,14 @@ func TestHoldAfterAnEmptyFullPass(t *testing.T) {
 // TestNoAddressesAge: an account that sees no address learns of no new recipient, so the index ages until a full pass
 // sees one again, also over a restart. Such a full pass follows by itself.
 func TestNoAddressesAge(t *testing.T) {
-	for name, restart := range map[string]func(*world){"running": func(*world) {}, "restarted": (*world).restartAll} {
+	for name, restart := range map[string]func(*world){
+		"running": func(*world) {}, "restarted": (*world).restartAll,
+		"the removals are discarded": func(w *world) {
+			if _, err := w.mirror.discard(); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, func(_ *world, config *Config) {
 				config.Guard = defaultGuard

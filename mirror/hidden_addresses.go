@@ -32,9 +32,8 @@ func awaitsFullPass(stored store.Directory) bool {
 // noAddressesSince returns when full passes began to see no address at all. Zero means that they see some, or that the
 // index has none. As long as the account sees none, passes learn of no new recipient, so the index ages.
 func (r *passRun) noAddressesSince() time.Time {
-	stored := r.m.config.Store.Directory(r.m.config.Name)
 	switch {
-	case r.kind == store.Full && (r.owners > 0 || stored.Owned == 0), !stored.HoldEmpty && r.kind == store.Incremental:
+	case r.kind == store.Full && r.owners > 0, r.m.config.Store.Directory(r.m.config.Name).Owned == 0:
 		return time.Time{}
 	case r.kind == store.Full && r.before.NoAddressesSince.IsZero():
 		return r.started
