@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -73,8 +74,15 @@ type Confirmer struct {
 	inFlight singleflight.Group
 	counters *ConfirmCounters
 
-	mu    sync.Mutex // guards cache
+	mu    sync.Mutex // guards the fields below
 	cache map[question]cachedResult
+	paid  map[address.Address]payment
+}
+
+// payment permits one search for an address in each of some directories, without a further search of the budget.
+type payment struct {
+	directories []string
+	expires     time.Time
 }
 
 // question is what a caller asks: who owns an address, in one directory or, if directory is empty, in all.
@@ -126,7 +134,8 @@ func NewConfirmer(config ConfirmConfig) (*Confirmer, error) {
 	if config.Counters == nil {
 		config.Counters = new(ConfirmCounters)
 	}
-	c := &Confirmer{config: config, counters: config.Counters, cache: map[question]cachedResult{}}
+	c := &Confirmer{config: config, counters: config.Counters, cache: map[question]cachedResult{},
+		paid: map[address.Address]payment{}}
 	c.limit = rate.NewLimiter(rate.Limit(config.PerSecond), int(max(1, math.Ceil(config.PerSecond))))
 	for _, d := range config.Directories {
 		c.workers = append(c.workers, config.Previous.workerFor(d.Mirror, config.Timeout))
@@ -191,6 +200,7 @@ func (c *Confirmer) Confirm(ctx context.Context, a address.Address, suspect bool
 }
 
 // ConfirmIn is like Confirm, but searches one directory only. A directory that is not configured has no addresses.
+// Questions for the same address in several directories take one search from the budget together.
 func (c *Confirmer) ConfirmIn(ctx context.Context, directory string, a address.Address) (policy.Entry, error) {
 	return c.confirm(ctx, question{a, directory}, false)
 }
@@ -236,7 +246,7 @@ func (c *Confirmer) search(ctx context.Context, q question, suspect bool) (polic
 	if !anyConnected(workers) {
 		return policy.Entry{}, ErrUnanswered
 	}
-	if !c.takeBudget(suspect) {
+	if !c.takeBudget(q, suspect) {
 		return policy.Entry{}, ErrOverBudget
 	}
 	// Other callers may wait for this search even if the first one leaves.
@@ -274,13 +284,55 @@ func anyConnected(workers []*confirmWorker) bool {
 	return false
 }
 
-// takeBudget takes one search from the budget. It reports false if the budget is exhausted.
-func (c *Confirmer) takeBudget(suspect bool) bool {
+// takeBudget takes one search from the budget. It reports false if the budget is exhausted. An edge asks for each of
+// its directories separately. Together, these questions cost the same as a search in all directories.
+func (c *Confirmer) takeBudget(q question, suspect bool) bool {
 	now := c.config.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isPaid(q, now) {
+		return true
+	}
 	if suspect && c.limit.TokensAt(now)-1 < float64(c.limit.Burst())/2 {
 		return false
 	}
-	return c.limit.AllowN(now, 1)
+	if !c.limit.AllowN(now, 1) {
+		return false
+	}
+	if q.directory != "" {
+		c.payForOthers(q, now)
+	}
+	return true
+}
+
+// isPaid reports whether an earlier question for the same address has paid for this one, and uses that up. The caller
+// holds the lock.
+func (c *Confirmer) isPaid(q question, now time.Time) bool {
+	p := c.paid[q.address]
+	i := slices.Index(p.directories, q.directory)
+	if i < 0 || !now.Before(p.expires) {
+		return false
+	}
+	p.directories = slices.Delete(p.directories, i, i+1)
+	c.paid[q.address] = p
+	return true
+}
+
+// payForOthers permits a search for the same address in each other directory that may own it. The caller holds the
+// lock.
+func (c *Confirmer) payForOthers(q question, now time.Time) {
+	if len(c.paid) >= maxCached {
+		maps.DeleteFunc(c.paid, func(_ address.Address, p payment) bool { return !now.Before(p.expires) })
+	}
+	var others []string
+	for _, w := range c.workersFor(question{address: q.address}) {
+		if name := w.m.Name(); name != q.directory {
+			others = append(others, name)
+		}
+	}
+	if len(others) > 0 && len(c.paid) < maxCached {
+		c.paid[q.address] = payment{others, now.Add(missTTL)}
+	}
 }
 
 // askAll sends a request to several directories at once. An owner that accepts mail from all senders is

@@ -328,12 +328,9 @@ func TestConfirmInSeveralDirectories(t *testing.T) {
 	}
 }
 
-// TestConfirmInOneDirectory checks that ConfirmIn finds the addresses of its directory only, whatever the others have,
-// also if they do not answer and if an answer of all directories is cached.
-func TestConfirmInOneDirectory(t *testing.T) {
-	has := scriptedSource{objects: []directory.Object{{Classes: []string{"user"}, DN: "CN=x",
-		Values: []directory.Value{{Attribute: "mail", Raw: "x@shared.example"}}}}}
-	sources := map[string]scriptedSource{"first": {}, "second": has, "fails": {err: directory.ErrTimeout}}
+// newScriptedConfirmer returns a confirmer of directories with these sources, which is connected to all.
+func newScriptedConfirmer(t *testing.T, sources map[string]scriptedSource, perSecond float64) *Confirmer {
+	t.Helper()
 	var list []ConfirmDirectory
 	for name, source := range sources {
 		w := newWorld(t, func(_ *world, m *Config) { m.Name = name })
@@ -342,22 +339,34 @@ func TestConfirmInOneDirectory(t *testing.T) {
 			Dial: func(context.Context) (Source, error) { return source, nil }}}
 		list = append(list, ConfirmDirectory{Mirror: w.mirror})
 	}
-	c, err := NewConfirmer(ConfirmConfig{Directories: list, Timeout: forAnswer, PerSecond: 100})
+	c, err := NewConfirmer(ConfirmConfig{Directories: list, Timeout: forAnswer, PerSecond: perSecond})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- c.Run(ctx) }()
-	defer func() {
+	t.Cleanup(func() {
 		cancel()
 		<-done
-	}()
+	})
 	for _, a := range c.workers {
 		for !a.connected.Load() { // takes a moment
 			runtime.Gosched()
 		}
 	}
+	return c
+}
+
+// hasShared is a source that has x@shared.example.
+var hasShared = scriptedSource{objects: []directory.Object{{Classes: []string{"user"}, DN: "CN=x",
+	Values: []directory.Value{{Attribute: "mail", Raw: "x@shared.example"}}}}}
+
+// TestConfirmInOneDirectory checks that ConfirmIn finds the addresses of its directory only, whatever the others have,
+// also if they do not answer and if an answer of all directories is cached.
+func TestConfirmInOneDirectory(t *testing.T) {
+	c := newScriptedConfirmer(t, map[string]scriptedSource{"first": {}, "second": hasShared,
+		"fails": {err: directory.ErrTimeout}}, 100)
 	a, _ := address.Parse("x@shared.example")
 	yes, no := policy.Entry{Known: true}, policy.Entry{}
 	for _, q := range []struct {
@@ -368,13 +377,53 @@ func TestConfirmInOneDirectory(t *testing.T) {
 		{"first", no, nil}, {"second", yes, nil}, {"", yes, nil}, {"first", no, nil}, {"third", no, nil},
 		{"fails", no, ErrUnanswered}, {"second", yes, nil}, {"first", no, nil},
 	} {
-		got, err := c.ConfirmIn(ctx, q.directory, a)
+		got, err := c.ConfirmIn(t.Context(), q.directory, a)
 		if q.directory == "" {
-			got, err = c.Confirm(ctx, a, false)
+			got, err = c.Confirm(t.Context(), a, false)
 		}
 		if got != q.want || !errors.Is(err, q.err) {
 			t.Errorf("in %q: %+v, %v, want %+v, %v", q.directory, got, err, q.want, q.err)
 		}
+	}
+}
+
+// TestBudgetOfSeveralDirectories checks that an edge that asks for an address in each of its directories uses the
+// budget once, and that it can ask in each of them once for that.
+func TestBudgetOfSeveralDirectories(t *testing.T) {
+	c := newScriptedConfirmer(t, map[string]scriptedSource{"first": {}, "second": hasShared, "third": {}}, 0.1)
+	began := time.Now()
+	for i, q := range []struct {
+		after           time.Duration // since the start; one search is permitted each 10 seconds
+		directory, text string        // no directory: all
+		err             error
+	}{
+		{0, "first", "x@shared.example", nil},
+		{0, "second", "x@shared.example", nil},
+		{0, "first", "x@shared.example", nil}, // remembered
+		{0, "first", "y@shared.example", ErrOverBudget},
+		{0, "second", "y@shared.example", ErrOverBudget},
+		{0, "", "x@shared.example", ErrOverBudget},
+		{missTTL, "first", "x@shared.example", ErrOverBudget}, // used up
+		{missTTL, "third", "x@shared.example", ErrOverBudget}, // too late
+		{11 * time.Second, "third", "y@shared.example", nil},
+		{11 * time.Second, "first", "y@shared.example", nil},
+	} {
+		c.config.Now = func() time.Time { return began.Add(q.after) }
+		a, _ := address.Parse(q.text)
+		_, err := c.confirm(t.Context(), question{a, q.directory}, false)
+		if !errors.Is(err, q.err) {
+			t.Errorf("question %d, for %s in %q: %v, want %v", i+1, q.text, q.directory, err, q.err)
+		}
+	}
+	for i := range 3 * maxCached {
+		a, err := address.Parse(fmt.Sprintf("a%d@shared.example", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.payForOthers(question{a, "first"}, began)
+	}
+	if got := len(c.paid); got > maxCached {
+		t.Errorf("%d payments are remembered", got)
 	}
 }
 

@@ -12,11 +12,12 @@ import (
 
 // denied are the requests that no host of a fleet needs. A member may not publish them. But the server checks the
 // subject of a request only, and not that of the answer to it: an answer without a message, such as that of a consumer
-// that has none, is a request with an empty body if it goes to the subject of one. Other answers and messages are no
-// requests: the server passes a message on under the subject that it was published to.
+// that has none, is a request with an empty body if it goes to the subject of one. The acknowledgement of a message can
+// be a request too. The server rejects it because of its fields, but only in strict mode; a restore needs no others.
+// Messages are no requests: the server passes a message on under the subject that it was published to.
 var denied = []string{
 	server.JSApiStreamDelete, server.JSApiStreamPurge, server.JSApiMsgDelete, server.JSApiStreamSnapshot,
-	server.JSApiStreamRemovePeer, server.JSApiStreamEvacuatePeer, server.JSApiStreamCancelMove,
+	server.JSApiStreamRestore, server.JSApiStreamRemovePeer, server.JSApiStreamEvacuatePeer, server.JSApiStreamCancelMove,
 	server.JSApiStreamLeaderStepDown, server.JSApiConsumerLeaderStepDown, server.JSApiConsumerRemovePeer,
 	server.JSApiConsumerEvacuatePeer, server.JSApiConsumerPause, server.JSApiConsumerUnpin,
 }

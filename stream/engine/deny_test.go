@@ -3,6 +3,8 @@ package engine
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +96,55 @@ func TestAnswersAreNoRequests(t *testing.T) {
 	}
 	attack()
 	isUnchanged("after a failed deletion")
+}
+
+// TestAcknowledgementsAreNoRequests makes the engine send the acknowledgement of a report to the subjects of requests
+// that a member may not publish. They have no effect, also after a restart of JetStream.
+func TestAcknowledgementsAreNoRequests(t *testing.T) {
+	e := start(t, testConfig(t, t.TempDir()))
+	enrol(t, e, "other", Hub, "lab")
+	enrol(t, e, "hub", Hub, "corp")
+	file := enrol(t, e, "mx1", Edge, "corp")
+	admin, js := daemonJS(t, e)
+	names := []string{"KV_RCPTLEASE", "RCPTEDGES", "RCPT_corp", "RCPT_lab"}
+	waitFor(t, "the streams exist", func() bool { return slices.Equal(streamsOf(t, js), names) })
+	nc, err := dial(t, e, file, nats.CustomInboxPrefix("_INBOX.mx1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"after the start", "after a restart"} {
+		if when == "after a restart" {
+			if err := e.server.ShutdownJetStream(); err != nil {
+				t.Fatal(err)
+			}
+			e.revive()
+			waitFor(t, "the streams exist again", func() bool { return slices.Equal(streamsOf(t, js), names) })
+		}
+		want, _ := settings(t, js, "RCPT_lab")
+		const report = "rcpt-edge.corp.mx1"
+		for _, to := range []string{"RESTORE.NEW", "CREATE.NEW", "UPDATE.RCPT_lab"} {
+			if err := nc.PublishRequest(report, "$JS.API.STREAM."+to, []byte("{}")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := nc.Request(report, []byte("{}"), 5*time.Second); err != nil { // comes after all others
+			t.Fatal(when, err)
+		}
+		m, err := admin.Request("$JS.API.STREAM.RESTORE.NEW", []byte("{}"), 5*time.Second)
+		if !errors.Is(err, nats.ErrNoResponders) {
+			t.Errorf("%s: a restore gets the answer %+v, %v", when, m, err)
+		}
+		m, err = admin.Request("$JS.API.STREAM.CREATE.NEW", []byte(`{"name":"NEW","stream":"RCPT_corp"}`), 5*time.Second)
+		if err != nil || !strings.Contains(string(m.Data), `"error"`) {
+			t.Errorf("%s: a request with a field of an acknowledgement gets the answer %+v, %v", when, m, err)
+		}
+		if got := streamsOf(t, js); !slices.Equal(got, names) {
+			t.Errorf("%s: streams %q", when, got)
+		}
+		if got, _ := settings(t, js, "RCPT_lab"); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: settings %+v, want %+v", when, got, want)
+		}
+	}
 }
 
 // TestMessagesAreNoRequests makes the engine deliver a message of a hub, which is a request to change the stream of

@@ -334,7 +334,7 @@ func (e *Engine) revive() {
 	}
 	e.log.forgetWriteError()
 	err := e.server.EnableJetStream(&server.JetStreamConfig{StoreDir: e.config.streams(), MaxStore: e.config.MaxDisk,
-		MaxMemory: e.config.MaxMemory, SyncInterval: syncInterval})
+		MaxMemory: e.config.MaxMemory, SyncInterval: syncInterval, Strict: true}) // Strict as in a start, see denied
 	if err != nil {
 		e.config.Log.Warn("cannot restart the streams of the engine", "error", err)
 		return
