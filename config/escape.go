@@ -18,18 +18,27 @@ var hexDigits = map[byte]int{'x': 2, 'u': 4, 'U': 8}
 // character. Control characters are left to text, which also names the key. The tokens of the parser lack the digits,
 // so this looks at the file.
 func (r *reader) hasMistakenEscape(at position) bool {
-	rest, found := strings.CutPrefix(r.sourceFrom(at), `"`)
-	for found {
-		i := strings.IndexAny(rest, `"\`)
-		if i < 0 || rest[i] == '"' || i+1 == len(rest) {
-			return false
+	text := r.sourceFrom(at)
+	if !strings.HasPrefix(text, `"`) {
+		return false
+	}
+	for i := 1; i+1 < len(text) && text[i] != '"'; i++ {
+		if text[i] != '\\' {
+			continue
 		}
-		if isMistaken(rest[i+1:]) {
+		if isMistaken(text[i+1:]) && !(text[i+1] == ' ' && beginsLine(text[:i])) {
 			return true
 		}
-		rest = rest[i+2:]
+		i++
 	}
 	return false
+}
+
+// beginsLine reports whether what follows a text is the first of a line but for white space. There a space needs an
+// escape, and programs that wrap long texts write it so.
+func beginsLine(before string) bool {
+	last := strings.LastIndexByte(before, '\n')
+	return last >= 0 && strings.TrimSpace(before[last:]) == ""
 }
 
 // isMistaken reports whether the escape with this letter and what follows is hardly meant as one.

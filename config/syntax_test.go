@@ -38,6 +38,8 @@ func TestBackslash(t *testing.T) {
 		`"CORP\0svc"`: control, `"CORP\x09svc"`: control,
 		`'CORP\xsvc'`: "", `CORP\xsvc`: "", `"CORP\\xsvc"`: "", `"CORP\\\\usvc"`: "", `"J\u00f6rg"`: "", `"J\xf6rg"`: "",
 		`"\"svc\""`: "", `"\ud83d\ude00"`: "",
+		"\"CN=J\\xf6rg,OU=Service\\\n          \\ Accounts\"": "", // as PyYAML and Ansible wrap a long text
+		"\"CORP\\\n          \\xsvc\"":                        mistaken, "\"CORP\n          x\\ svc\"": mistaken,
 	} {
 		for _, form := range []string{"    bind: {dn: %, password_file: /etc/p}\n",
 			"    bind:\n      dn: %\n      password_file: /etc/p\n"} {

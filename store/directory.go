@@ -304,7 +304,8 @@ func (s *Store) loadDirectories() error {
 		if err != nil {
 			return err
 		}
-		s.state.dirs[string(p.key[len(prefixDirectory):])] = &directory{record: record, cursor: cursor, feed: feed}
+		s.state.dirs[string(p.key[len(prefixDirectory):])] = &directory{record: record, cursor: cursor, feed: feed,
+			unread: record.full.Number != 0 && record.full.Controller == ""}
 		s.state.nextPass = max(s.state.nextPass, record.lastPass()+1)
 		return nil
 	})

@@ -202,12 +202,12 @@ func decodeDoubts(value []byte, dirs map[string]*directory) (map[string]doubt, e
 	return doubts, d.done()
 }
 
-// noteDoubts tells lookups whether a directory is in doubt. The caller has exclusive access to the
-// directories.
+// noteDoubts tells lookups whether a directory is in doubt. One that is not in the configuration does not count: no
+// pass ends its doubt, and no reply depends on it. The caller has exclusive access to the directories.
 func (s *Store) noteDoubts() {
 	var found *string
 	for name, d := range s.state.doubts {
-		if s.state.dirs[name] != nil {
+		if dir := s.state.dirs[name]; dir != nil && !dir.unread {
 			found = &d.why
 		}
 	}

@@ -120,8 +120,9 @@ func TestDoubtEndsWithProof(t *testing.T) {
 				}
 				readBy(t, s, r.kind, now, r.controller, r.usn, objects...)
 				s = reopen(t, s)
-				if d := s.Directory("corp"); (d.Doubt != "") != r.doubted || (s.inDoubt.Load() != nil) != r.doubted {
-					t.Errorf("after pass %d: doubt %q, want one: %t", i+1, d.Doubt, r.doubted)
+				lookups := r.doubted && r.controller != "" // see TestDoubtOfADirectoryThatLeft
+				if d := s.Directory("corp"); (d.Doubt != "") != r.doubted || (s.inDoubt.Load() != nil) != lookups {
+					t.Errorf("after pass %d: doubt %q, want one: %t, of lookups: %t", i+1, d.Doubt, r.doubted, lookups)
 				}
 			}
 		})
@@ -170,6 +171,58 @@ func TestDoubtFromTheFuture(t *testing.T) {
 		if d := s.Directory("corp"); (d.Doubt != "") != (minute < 61) {
 			t.Errorf("after %d minutes: doubt %q", minute, d.Doubt)
 		}
+	}
+}
+
+// TestDoubtOfADirectoryThatLeft checks that the doubt about a directory that is no longer configured does not defer the
+// internal-only recipients of all others until an operator approves what is held of it, and that it counts again when a
+// controller of it is read.
+func TestDoubtOfADirectoryThatLeft(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir(), Now: func() time.Time { return start.Add(time.Minute) }})
+	readBy(t, s, Full, start, "dc1", 10, object(t, 1, "!staff@x.test"))
+	pass(t, s, "lab", Full, start, "", object(t, 2, "bob@x.test"))
+	s.doubt("older state", nil)
+	want := func(when string, doubted bool) {
+		t.Helper()
+		got, err := s.Lookup(mustParse(t, "staff@x.test"))
+		if err != nil || !got.InternalOnly || (got.Doubt != nil) != doubted {
+			t.Errorf("%s: %+v, %v, want a doubt: %t", when, got, err, doubted)
+		}
+	}
+	later := start.Add(2 * time.Hour)
+	want("after the loss", true)
+	retire := func(at time.Time) {
+		t.Helper()
+		p, err := s.Begin("lab", Full, Origin{Database: "retired", Started: at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Abort()
+		if err := p.Sweep(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Commit(Outcome{Hold: "too many", Ended: at}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	retire(start.Add(time.Minute))
+	want("one left, and the other was not read", true)
+	readBy(t, s, Full, later, "dc1", 10, object(t, 1, "!staff@x.test"))
+	want("the other was read", false)
+	s = reopen(t, s)
+	want("after a restart", false)
+	p, err := s.Begin("lab", Full, Origin{Controller: "dc2", Started: later})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Abort()
+	want("it is read again", true)
+	retire(later.Add(time.Minute))
+	want("it left again", false)
+	pass(t, s, "lab", Full, later.Add(time.Hour), "", object(t, 2, "bob@x.test"))
+	want("it was read to the end", false)
+	if d := s.Directory("lab"); d.Doubt != "" {
+		t.Errorf("it is still in doubt: %s", d.Doubt)
 	}
 }
 

@@ -113,6 +113,10 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 	}
 	s.state.Lock()
 	d.open = p
+	if unread := origin.Controller == ""; unread != d.unread && !origin.settlesHeld {
+		d.unread = unread
+		s.noteDoubts()
+	}
 	s.state.Unlock()
 	err = s.finishDecidedPass(d, p.now())
 	p.first = kind == Full && d.record.full.Number == 0

@@ -153,7 +153,7 @@ func (s *Store) adopt(next *Store) {
 	defer s.state.Unlock()
 	for name, d := range next.state.dirs {
 		if before := s.state.dirs[name]; before != nil && before.record.id == d.record.id {
-			d.unfinished = before.unfinished
+			d.unfinished, d.unread = before.unfinished, before.unread
 		}
 	}
 	s.state.doubts = next.state.doubts

@@ -213,6 +213,7 @@ type directory struct {
 	record   directoryRecord
 	cursor   cursorRecord
 	removals removals // of its passes
+	unread   bool     // the last pass read no controller: the directory is not in the configuration
 	busy     bool     // a pass is open
 	open     *Pass    // nil means that none is; its reading changes with the writer locked
 	feed     feedRecord
