@@ -36,14 +36,16 @@ func TestBackslash(t *testing.T) {
 		`"CORP\xadmin"`: mistaken, `"CORP\u200bsvc"`: mistaken, // a soft hyphen, and a zero width space
 		`"CORP\bob"`: control, `"CORP\ann"`: control, `"CORP\tim"`: control, `"CORP\Nora"`: control,
 		`"CORP\0svc"`: control, `"CORP\x09svc"`: control,
-		`'CORP\xsvc'`: "", `CORP\xsvc`: "", `"CORP\\xsvc"`: "", `"CORP\\\\usvc"`: "", `"J\u00f6rg"`: "", `"J\xf6rg"`: "",
+		`'CORP\xsvc'`: "", `CORP\xsvc`: "", `"CORP\\xsvc"`: "", `"CORP\\\\usvc"`: "", `"J\u00f6rg"`: "",
+		`"J\xf6rg"`: "",
 		`"\"svc\""`: "", `"\ud83d\ude00"`: "",
 		"\"CN=J\\xf6rg,OU=Service\\\n          \\ Accounts\"": "", // as PyYAML and Ansible wrap a long text
 		"\"CORP\\\n          \\xsvc\"":                        mistaken, "\"CORP\n          x\\ svc\"": mistaken,
 	} {
 		for _, form := range []string{"    bind: {dn: %, password_file: /etc/p}\n",
 			"    bind:\n      dn: %\n      password_file: /etc/p\n"} {
-			text := "domains: {corp.example: enforce}\ndirectories:\n  - name: corp\n    urls: [ldaps://dc1.corp.example]\n" +
+			text := "domains: {corp.example: enforce}\ndirectories:\n  - name: corp\n" +
+				"    urls: [ldaps://dc1.corp.example]\n" +
 				strings.Replace(form, "%", dn, 1)
 			_, err := Parse("config.yaml", []byte(text))
 			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) ||

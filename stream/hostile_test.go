@@ -209,7 +209,8 @@ func TestHubForgesNothing(t *testing.T) {
 	var mu sync.Mutex
 	arrived := map[string]int{} // messages of the engine, by the subject to which it delivers
 	h := &hostile{guarded: g, nc: nc, admin: admin, directory: "lab"}
-	for _, to := range []string{objectSubject("corp", store.GUID{1}), leaseSubject("corp"), leaseSubject("corp") + waitSuffix} {
+	for _, to := range []string{objectSubject("corp", store.GUID{1}), leaseSubject("corp"),
+		leaseSubject("corp") + waitSuffix} {
 		_, err := admin.Conn().Subscribe(to, func(m *nats.Msg) {
 			mu.Lock()
 			defer mu.Unlock()

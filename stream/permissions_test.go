@@ -234,7 +234,8 @@ func TestHubWaitsForEngine(t *testing.T) {
 			if tt.missing == "" {
 				return
 			}
-			if err := (Streams{JS: g.admin(), LeaseTTL: 2 * time.Second, Log: quiet()}).Ensure(t.Context(), "corp"); err != nil {
+			streams := Streams{JS: g.admin(), LeaseTTL: 2 * time.Second, Log: quiet()}
+			if err := streams.Ensure(t.Context(), "corp"); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "the hub publishes", func() bool { return hub.publisher.Status().Leading })

@@ -90,7 +90,8 @@ func TestForeignSettings(t *testing.T) {
 		},
 		"sources": func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{other} },
 		"subject transform": func(c *jetstream.StreamConfig) {
-			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: c.Subjects[0], Destination: "stolen.{{wildcard(1)}}"}
+			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: c.Subjects[0],
+				Destination: "stolen.{{wildcard(1)}}"}
 		},
 		"subjects":          func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "rcpt.third.>") },
 		"no answers":        func(c *jetstream.StreamConfig) { c.NoAck = true },
@@ -196,7 +197,8 @@ func TestReadOnlyCopyBecomesStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{"corp", "other"} {
-		if ack, err := js.Publish(t.Context(), stateSubject(dir), []byte("x")); err != nil || ack.Stream != streamName(dir) {
+		ack, err := js.Publish(t.Context(), stateSubject(dir), []byte("x"))
+		if err != nil || ack.Stream != streamName(dir) {
 			t.Errorf("publishing to %s: %+v, %v", dir, ack, err)
 		}
 	}

@@ -200,7 +200,8 @@ func TestSuspiciousLines(t *testing.T) {
 	r.want(exitOK, "sync", "--wait")
 	got := r.status().AcceptFiles[0]
 	if got.Suspicious != 2 || len(got.SuspiciousLines) != 2 || got.Unread != 0 ||
-		!strings.HasPrefix(got.SuspiciousLines[0], "line 2: ") || !strings.HasPrefix(got.SuspiciousLines[1], "line 3: ") {
+		!strings.HasPrefix(got.SuspiciousLines[0], "line 2: ") ||
+		!strings.HasPrefix(got.SuspiciousLines[1], "line 3: ") {
 		t.Errorf("accept file %+v", got)
 	}
 	if out := r.want(exitOK, "status"); !strings.Contains(out, "2 lines count, but probably not as intended") ||

@@ -65,7 +65,8 @@ func TestSwitches(t *testing.T) {
 		t.Run(fmt.Sprint(test.args), func(t *testing.T) {
 			got, err := switches(test.args, "keep", "install")
 			if diff := cmp.Diff(test.want, got); diff != "" || errors.Is(err, errUsage) != test.bad {
-				t.Errorf("switches(%q) = %v, %v, want %v and a usage error: %v", test.args, got, err, test.want, test.bad)
+				t.Errorf("switches(%q) = %v, %v, want %v and a usage error: %v", test.args, got, err, test.want,
+					test.bad)
 			}
 		})
 	}

@@ -142,7 +142,8 @@ func TestAuthorityOfNodesIsReplaced(t *testing.T) {
 	}
 	node := func(i int) Config {
 		c := testConfig(t, t.TempDir())
-		c.Cluster = &Cluster{Node: "n" + string(rune('1'+i)), Listen: strings.TrimPrefix(routes[i], "tls://"), Routes: routes}
+		c.Cluster = &Cluster{Node: "n" + string(rune('1'+i)), Routes: routes,
+			Listen: strings.TrimPrefix(routes[i], "tls://")}
 		c.CertFile = filepath.Join(t.TempDir(), "node")
 		c.KeyFile, c.CAFile = c.CertFile, filepath.Join(t.TempDir(), "ca")
 		return c
@@ -160,7 +161,9 @@ func TestAuthorityOfNodesIsReplaced(t *testing.T) {
 		t.Fatalf("%d peers of an unknown authority", peers)
 	}
 	put(t, one.CAFile, oneRoots+twoRoots)
-	waitFor(t, "the nodes are connected", func() bool { return first.Status().Peers == 1 && second.Status().Peers == 1 })
+	waitFor(t, "the nodes are connected", func() bool {
+		return first.Status().Peers == 1 && second.Status().Peers == 1
+	})
 	enrol(t, first, "hub", Hub, "corp")
 	waitFor(t, "the other node has the hub", func() bool { return len(second.Members()) == 1 })
 	_, js := daemonJS(t, second)

@@ -17,7 +17,8 @@ import (
 // Messages are no requests: the server passes a message on under the subject that it was published to.
 var denied = []string{
 	server.JSApiStreamDelete, server.JSApiStreamPurge, server.JSApiMsgDelete, server.JSApiStreamSnapshot,
-	server.JSApiStreamRestore, server.JSApiStreamRemovePeer, server.JSApiStreamEvacuatePeer, server.JSApiStreamCancelMove,
+	server.JSApiStreamRestore, server.JSApiStreamRemovePeer, server.JSApiStreamEvacuatePeer,
+	server.JSApiStreamCancelMove,
 	server.JSApiStreamLeaderStepDown, server.JSApiConsumerLeaderStepDown, server.JSApiConsumerRemovePeer,
 	server.JSApiConsumerEvacuatePeer, server.JSApiConsumerPause, server.JSApiConsumerUnpin,
 }

@@ -134,7 +134,8 @@ func TestAcknowledgementsAreNoRequests(t *testing.T) {
 		if !errors.Is(err, nats.ErrNoResponders) {
 			t.Errorf("%s: a restore gets the answer %+v, %v", when, m, err)
 		}
-		m, err = admin.Request("$JS.API.STREAM.CREATE.NEW", []byte(`{"name":"NEW","stream":"RCPT_corp"}`), 5*time.Second)
+		m, err = admin.Request("$JS.API.STREAM.CREATE.NEW", []byte(`{"name":"NEW","stream":"RCPT_corp"}`),
+			5*time.Second)
 		if err != nil || !strings.Contains(string(m.Data), `"error"`) {
 			t.Errorf("%s: a request with a field of an acknowledgement gets the answer %+v, %v", when, m, err)
 		}

@@ -387,7 +387,8 @@ func TestRestart(t *testing.T) {
 	}
 	file := enrol(t, e, "mx1", Edge, "corp")
 	_, js := daemonJS(t, e)
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "RCPT_corp", Subjects: []string{"rcpt.corp.>"}}); err != nil {
+	own := jetstream.StreamConfig{Name: "RCPT_corp", Subjects: []string{"rcpt.corp.>"}}
+	if _, err := js.CreateStream(t.Context(), own); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := js.Publish(t.Context(), "rcpt.corp.o.1", []byte("x")); err != nil {
@@ -410,14 +411,16 @@ func TestBadDir(t *testing.T) {
 		prepare func(t *testing.T, dir string)
 		want    string
 	}{
-		{"a file in its place", func(t *testing.T, dir string) { put(t, dir, "x") }, "cannot create the directory of the engine"},
+		{"a file in its place", func(t *testing.T, dir string) { put(t, dir, "x") },
+			"cannot create the directory of the engine"},
 		{"damaged members", func(t *testing.T, dir string) { put(t, filepath.Join(dir, membersFile), "{") },
 			"the list of hubs and edges"},
 		{"a damaged authority", func(t *testing.T, dir string) {
 			put(t, filepath.Join(dir, "ca.key"), "x")
 			put(t, filepath.Join(dir, "ca.crt"), "x")
 		}, "is damaged"},
-		{"half an authority", func(t *testing.T, dir string) { put(t, filepath.Join(dir, "ca.key"), "x") }, "restore it"},
+		{"half an authority", func(t *testing.T, dir string) { put(t, filepath.Join(dir, "ca.key"), "x") },
+			"restore it"},
 		{"streams that are a file", func(t *testing.T, dir string) { put(t, filepath.Join(dir, "streams"), "x") },
 			"cannot start the engine"},
 	} {
@@ -465,7 +468,8 @@ func TestFullDisk(t *testing.T) {
 	c.MaxDisk = 1 << 20
 	e := start(t, c)
 	_, js := daemonJS(t, e)
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}}); err != nil {
+	one := jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}}
+	if _, err := js.CreateStream(t.Context(), one); err != nil {
 		t.Fatal(err)
 	}
 	var err error

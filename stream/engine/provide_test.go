@@ -169,7 +169,8 @@ func TestOlderHub(t *testing.T) {
 		}
 		if found.MaxMsgsPerSubject != want.MaxMsgsPerSubject || found.MaxAge != want.MaxAge ||
 			found.AllowMsgTTL != want.AllowMsgTTL || found.Retention != want.Retention ||
-			!slices.Equal(found.Subjects, want.Subjects) || found.AllowDirect != want.AllowDirect || found.MaxMsgs > 0 ||
+			!slices.Equal(found.Subjects, want.Subjects) || found.AllowDirect != want.AllowDirect ||
+			found.MaxMsgs > 0 ||
 			found.MaxMsgSize != want.MaxMsgSize || max(found.MaxConsumers, 0) != max(want.MaxConsumers, 0) ||
 			found.ConsumerLimits.InactiveThreshold != want.ConsumerLimits.InactiveThreshold {
 			t.Errorf("the hub would change %+v", found)
@@ -195,7 +196,8 @@ func TestOlderHub(t *testing.T) {
 	if _, err := kv.Create(t.Context(), "corp", []byte("z")); err != nil {
 		t.Errorf("the lease again: %v", err)
 	}
-	if _, err := js.Publish(t.Context(), "rcpt.corp.state", []byte("x"), jetstream.WithExpectStream("RCPT_corp")); err != nil {
+	expect := jetstream.WithExpectStream("RCPT_corp")
+	if _, err := js.Publish(t.Context(), "rcpt.corp.state", []byte("x"), expect); err != nil {
 		t.Error(err)
 	}
 	select {
@@ -258,7 +260,8 @@ func clusterFrom(t *testing.T, c Config) (first *Engine, configs []Config) {
 		if i > 0 {
 			c = testConfig(t, t.TempDir())
 		}
-		c.Cluster = &Cluster{Node: fmt.Sprintf("n%d", i+1), Listen: strings.TrimPrefix(routes[i], "tls://"), Routes: routes}
+		c.Cluster = &Cluster{Node: fmt.Sprintf("n%d", i+1), Routes: routes,
+			Listen: strings.TrimPrefix(routes[i], "tls://")}
 		configs = append(configs, c)
 	}
 	first = start(t, configs[0])
