@@ -229,6 +229,35 @@ func TestAcceptFileSpecialLocals(t *testing.T) {
 	}
 }
 
+// TestAcceptFileDomains: a domain means the same with U-labels and with A-labels, in the export and on the command
+// line.
+func TestAcceptFileDomains(t *testing.T) {
+	const a, u = "xn--mnchen-3ya.example", "München.example"
+	for _, c := range []struct{ name, domains, inExport string }{
+		{"U-labels", u, u}, {"A-labels", strings.ToUpper(a), a}, {"U-labels in the export", a, u},
+		{"U-labels on the command line", u, strings.ToUpper(a)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			export, target := filepath.Join(t.TempDir(), "export.json"), filepath.Join(t.TempDir(), "cloud")
+			writeFile(t, export, fmt.Appendf(nil,
+				`{"exported":%q,"count":1,"recipients":[{"addresses":["SMTP:ann@%s"]}]}`,
+				time.Now().UTC().Format(time.RFC3339), c.inExport))
+			if out, err := convert(t, "--domains", c.domains, export, target); err != nil {
+				t.Fatalf("%v, %s", err, out)
+			}
+			if text, err := os.ReadFile(target); err != nil || !strings.Contains(string(text), "\nann@"+a+" OK\n") {
+				t.Errorf("%v: the accept file is\n%s", err, text)
+			}
+		})
+	}
+	for _, bad := range []string{strings.Repeat("ü", 70) + ".example", "ü..example", "\u200b.example"} {
+		out, err := convert(t, "--domains", bad, "export", "target")
+		if err == nil || !strings.Contains(out, "expected mail domains") {
+			t.Errorf("--domains %q: %v, %s", bad, err, out)
+		}
+	}
+}
+
 // TestAcceptFileLostDomain: an export without any address of a domain that the accept file has is
 // refused, however small the domain is.
 func TestAcceptFileLostDomain(t *testing.T) {
