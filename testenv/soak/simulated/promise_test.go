@@ -357,8 +357,10 @@ func (p *promise) committed(c *controller, kind store.Kind) {
 	handsOver := c.f.handsOver()
 	for at, l := range p.learned {
 		_, owned := v.pairs[at]
+		_, unread := v.unread[share{at, at.address}]
 		last, was := v.last[at]
 		switch {
+		case owned && unread: // it is back without a new USN, so the pass did not read it
 		case owned || was && last >= v.rootStep:
 			l.until, l.handed = time.Time{}, time.Time{}
 		case c.deleted(at.guid):
