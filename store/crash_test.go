@@ -190,6 +190,7 @@ func playStep(s *Store, i int, do step) error {
 func crashChild(dir, at string, c crashTest) {
 	n, err := strconv.Atoi(at)
 	if err == nil {
+		fmt.Println("begin") // see killAt
 		var s *Store
 		s, err = Open(context.Background(), Config{Dir: dir, memTable: c.memTable, afterCommit: func(commit int) {
 			if commit == n {
@@ -307,12 +308,23 @@ func (c crashTest) playOn(t *testing.T, s *Store) {
 // crashOnce reports whether the script ended before the n-th commit.
 func (c crashTest) crashOnce(t *testing.T, name string, n int) bool {
 	dir := t.TempDir()
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), crashDir+"="+dir, crashAt+"="+strconv.Itoa(n), crashScript+"="+name)
-	out, err := child.CombinedOutput()
+	out, err := crashCommand(dir, name, n).CombinedOutput()
 	if err != nil && !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("the child failed: %v\n%s", err, out)
 	}
+	c.checkAfterCrash(t, dir)
+	return err == nil
+}
+
+// crashCommand returns the child that runs a script on a store and kills itself after the n-th commit.
+func crashCommand(dir, script string, n int) *exec.Cmd {
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), crashDir+"="+dir, crashAt+"="+strconv.Itoa(n), crashScript+"="+script)
+	return child
+}
+
+// checkAfterCrash opens the store of a child that was killed, checks it and runs the rest of the script.
+func (c crashTest) checkAfterCrash(t *testing.T, dir string) {
 	s := open(t, Config{Dir: dir, memTable: c.memTable})
 	if err := s.Verify(); err != nil {
 		t.Fatalf("after the crash: %v", err)
@@ -323,7 +335,6 @@ func (c crashTest) crashOnce(t *testing.T, name string, n int) bool {
 	checkSound(t, s)
 	c.checkBetween(t, s)
 	c.playOn(t, s)
-	return err == nil
 }
 
 // checkBetween: the data must have everything up to the cursor. Beyond it, the data must have
