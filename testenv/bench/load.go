@@ -196,10 +196,10 @@ func (r *loadRun) session(ctx context.Context, from string, do func(*testenv.Ses
 }
 
 // ask asks for one recipient, and pauses.
-func (r *loadRun) ask(ctx context.Context, conn *testenv.Session, client, to string, want ...int) (testenv.Reply, error) {
+func (r *loadRun) ask(ctx context.Context, conn *testenv.Session, client, to string,
+	want ...int) (reply testenv.Reply, err error) {
 	began := time.Now()
-	reply, err := conn.Do("RCPT TO:<" + to + ">")
-	if err != nil {
+	if reply, err = conn.Do("RCPT TO:<" + to + ">"); err != nil {
 		return reply, err
 	}
 	took := time.Since(began)
