@@ -233,6 +233,7 @@ func (r *loadRun) note(ctx context.Context, client string, err error) {
 // sampleOf are the figures of the daemon at one moment.
 type sampleOf struct {
 	at, resident, anonymous, goroutines, descriptors, failed, atLimit float64
+	decisions                                                         map[string]float64 // by upper bound in seconds
 }
 
 // sample takes samples until the context ends.
@@ -282,6 +283,12 @@ func (r *loadRun) sampleOnce(ctx context.Context) (s sampleOf, err error) {
 		}
 		*to = value
 	}
+	s.decisions = map[string]float64{}
+	for name, value := range metrics {
+		if bound, found := strings.CutPrefix(name, `rcpt_milter_decision_seconds_bucket{le="`); found {
+			s.decisions[strings.TrimSuffix(bound, `"}`)] = value
+		}
+	}
 	for field, to := range map[string]*float64{"VmRSS": &s.resident, "RssAnon": &s.anonymous} {
 		kib, err := memory(r.daemon.Process.Pid, field)
 		if err != nil {
@@ -316,6 +323,13 @@ func (r *loadRun) print(samples []sampleOf, passes, changes int) {
 		}
 		fmt.Fprintf(out, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.1f\t%s\n", client, len(times), at(0.5), at(0.99), at(0.999), at(1),
 			replies.String())
+	}
+	if len(samples) > 0 {
+		decisions := samples[len(samples)-1].decisions
+		fmt.Fprintf(out, "\nthe daemon's own time for a RCPT\tshare\n")
+		for _, bound := range []string{"0.0001", "0.001", "0.01", "0.05", "0.25", "1"} {
+			fmt.Fprintf(out, "up to %s s\t%.4f %%\n", bound, 100*decisions[bound]/decisions["+Inf"])
+		}
 	}
 	out.Flush()
 	for _, w := range r.wrong[:min(len(r.wrong), 20)] {
