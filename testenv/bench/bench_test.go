@@ -22,16 +22,31 @@ func TestOptions(t *testing.T) {
 			options{addresses: 20_000, rounds: 7, length: time.Second}, false},
 		{"short with Samba", "-short -samba",
 			options{addresses: 20_000, rounds: 3, length: time.Second, samba: true}, false},
+		{"load", "-load 30m -addresses 2000000", options{addresses: 2_000_000, rounds: 5, length: 3 * time.Second,
+			load: 30 * time.Minute}, false},
+		{"too many sessions", "-load 1m -sessions 251", options{}, true},
+		{"no pause", "-load 1m -pause 0s", options{}, true},
 		{"an argument", "now", options{}, true},
 		{"too few addresses", "-addresses 10", options{}, true},
 		{"no rounds", "-rounds 0", options{}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			c.want.sessions, c.want.pause = 200, 200*time.Millisecond
 			got, err := parseOptions(strings.Fields(c.args))
 			if (err != nil) != c.fails || !c.fails && got != c.want {
 				t.Errorf("%+v, %v, want %+v", got, err, c.want)
 			}
 		})
+	}
+}
+
+func TestReadMetrics(t *testing.T) {
+	got, err := readMetrics(strings.NewReader("# HELP a b\n# TYPE a gauge\na 7\nb{c=\"d e\"} 1.5e+03\n"))
+	if err != nil || got["a"] != 7 || got[`b{c="d e"}`] != 1500 || len(got) != 2 {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := readMetrics(strings.NewReader("a b\n")); err == nil {
+		t.Error("no error for a value that is no number")
 	}
 }
 

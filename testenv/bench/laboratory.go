@@ -25,14 +25,15 @@ type laboratory struct {
 	setup   *testenv.Setup
 	release func()
 
-	directory *directoryProcess
-	daemon    *exec.Cmd
-	log       *bytes.Buffer  // of the daemon
-	ports     map[string]int // of smtpd, by candidate
-	container string         // with Postfix and the milters in C
-	harness   *testenv.Harness
-	sambaHost string       // address of its domain controller
-	asked     atomic.Int64 // recipients that sessions of a candidate without cached probes have for themselves
+	directory   *directoryProcess
+	daemon      *exec.Cmd
+	log         *bytes.Buffer  // of the daemon
+	ports       map[string]int // of smtpd, by candidate
+	container   string         // with Postfix and the milters in C
+	harness     *testenv.Harness
+	metricsPort int          // of the daemon under load
+	sambaHost   string       // address of its domain controller
+	asked       atomic.Int64 // recipients that sessions of a candidate without cached probes have for themselves
 }
 
 // build builds the image and the daemon, and starts Postfix and the milters in C.
@@ -60,7 +61,6 @@ const configuration = `listen: unix:%[1]s/rcpt.sock
 listen_socketmap: unix:%[1]s/map.sock
 socket: {group: "", mode: "0666"}
 control: unix:%[1]s/control.sock
-metrics: ""
 store: {dir: %[1]s/store}
 domains: {corp.example: enforce}
 late_after: 23h
@@ -84,6 +84,14 @@ func (l *laboratory) fillIndex(ctx context.Context) (err error) {
 		return err
 	}
 	config := fmt.Sprintf(configuration, l.dir, l.directory.URL, l.directory.BindDN)
+	if l.load > 0 {
+		if l.metricsPort, err = freePort(); err != nil {
+			return err
+		}
+		config += fmt.Sprintf(loadConfiguration, guesses, l.metricsPort)
+	} else {
+		config += "metrics: \"\"\n"
+	}
 	for name, text := range map[string]string{
 		"config.yaml": config, "password": l.directory.Password + "\n", "ca.pem": l.directory.CA,
 	} {

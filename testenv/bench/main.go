@@ -2,6 +2,8 @@
 // a live directory, and milters in C. Everything runs on this machine in one interleaved run, so
 // that the ratios of a run mean something; the figures of two machines do not compare.
 //
+// With -load it puts load on the daemon instead: many honest and hostile clients of Postfix beside full passes.
+//
 // It needs Docker for Postfix and Samba. See docs/performance.md.
 package main
 
@@ -25,6 +27,9 @@ type options struct {
 	samba     bool          // compare with live LDAP tables, against Samba
 	json      string        // file for the result; empty means none
 	compare   string        // file with an earlier result; empty means none
+	load      time.Duration // length of a run under load, in place of the comparison; 0 means none
+	sessions  int           // honest clients of that run
+	pause     time.Duration // mean pause of a client between two recipients
 }
 
 // minAddresses leaves room for recipients whose probes are not cached.
@@ -40,6 +45,9 @@ func parseOptions(args []string) (options, error) {
 	flags.BoolVar(&o.samba, "samba", true, "compare with live LDAP tables against Samba")
 	flags.StringVar(&o.json, "json", "", "write the result to this file")
 	flags.StringVar(&o.compare, "compare", "", "print the ratios beside those of an earlier result")
+	flags.DurationVar(&o.load, "load", 0, "instead, put load on the daemon for so long, beside full passes")
+	flags.IntVar(&o.sessions, "sessions", 200, "with -load: honest clients; a hostile one comes with each four")
+	flags.DurationVar(&o.pause, "pause", 200*time.Millisecond, "with -load: mean pause between recipients of a client")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -60,6 +68,10 @@ func parseOptions(args []string) (options, error) {
 	if flags.NArg() > 0 || o.addresses < minAddresses || o.rounds < 1 || o.length < 100*time.Millisecond {
 		return o, errors.New("bench takes no arguments, at least 5,000 addresses, a round and 100ms")
 	}
+	if o.load < 0 || o.sessions < 1 || o.sessions > 250 || o.pause < time.Millisecond {
+		return o, errors.New("a load takes 1 to 250 sessions, and a pause of 1ms or more")
+	}
+	o.samba = o.samba && o.load == 0
 	return o, nil
 }
 
@@ -100,23 +112,31 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	l := &laboratory{options: o, dir: dir, result: newResult(o)}
 	defer func() { err = errors.Join(err, l.close()) }()
-	for _, step := range []struct {
+	type step struct {
 		name string
 		do   func(context.Context) error
-	}{
+	}
+	steps := []step{
 		{"building images and the daemon", l.build},
 		{fmt.Sprintf("full pass of %d addresses from the simulated directory", o.addresses), l.fillIndex},
 		{"incremental passes", l.incrementalPasses},
 		{"milter protocol without Postfix", l.rawRounds},
 		{"Postfix", l.postfixRounds},
 		{"passes and changes of Samba", l.sambaPasses},
-	} {
+	}
+	if o.load > 0 {
+		steps = append(steps[:2], step{fmt.Sprintf("%d clients for %s", o.sessions, o.load), l.runLoad})
+	}
+	for _, step := range steps {
 		began := time.Now()
 		fmt.Fprintf(os.Stderr, "%s ...\n", step.name)
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 		fmt.Fprintf(os.Stderr, "%s: %.0f s\n", step.name, time.Since(began).Seconds())
+	}
+	if o.load > 0 {
+		return nil
 	}
 	if err := l.result.print(os.Stdout, o.compare); err != nil {
 		return err
