@@ -3,13 +3,18 @@ package daemon
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"rcpt-milter/config"
+	"rcpt-milter/control/metrics"
+	"rcpt-milter/mirror"
 	"rcpt-milter/policy"
 	"rcpt-milter/store"
+	"rcpt-milter/testenv/adsim"
 )
 
 // newDamagedStore returns two stores with an open, an internal-only, a recently removed and a long removed
@@ -119,5 +124,70 @@ func TestDamagedStoreRejectsNobody(t *testing.T) {
 					c.sound)
 			}
 		}
+	}
+}
+
+// TestFreshnessOfSharedDomains checks that the worst of the directories that may own a domain decides, and no other
+// directory.
+func TestFreshnessOfSharedDomains(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		read bool          // lab has been read
+		age  time.Duration // since both were read
+		own  []string      // domains of lab
+		want policy.State
+		from string
+	}{
+		{"both fresh", true, 0, nil, policy.Fresh, "corp"},
+		{"one was never read", false, 0, nil, policy.NotReady, "lab"},
+		{"one was never read, which may own another domain", false, 0, []string{"lab.example"}, policy.Fresh, "corp"},
+		{"one was never read, which may own the domain, too", false, 0, []string{"lab.example", "corp.example"},
+			policy.NotReady, "lab"},
+		{"one is late", true, 6 * time.Minute, nil, policy.Late, "lab"},
+		{"one is stale", true, 31 * time.Minute, nil, policy.Stale, "lab"},
+		{"one is stale, which may own another domain", true, 31 * time.Minute, []string{"lab.example"}, policy.Fresh,
+			"corp"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newTestStore(t)
+			syncs := newSyncManager(s, metrics.New("test"), slog.New(slog.DiscardHandler))
+			var set directorySet
+			clock := time.Now()
+			for _, name := range []string{"corp", "lab"} {
+				ad, _, d := newTestDirectory(t)
+				if _, err := ad.Add(adsim.User, "CN=jane,CN=Users,"+base,
+					adsim.Attrs{"mail": {"jane@corp.example"}}); err != nil {
+					t.Fatal(err)
+				}
+				d.Name = name
+				limits := &config.Config{LateAfter: 5 * time.Minute, StaleAfter: 30 * time.Minute}
+				mc := syncs.mirrorConfig(limits, d, nil)
+				mc.Now = func() time.Time { return clock }
+				m, err := mirror.New(mc)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer m.Close()
+				if name == "lab" {
+					d.Domains = c.own
+				}
+				set = append(set, syncedDirectory{m, d})
+			}
+			pass := func(n int) {
+				t.Helper()
+				if r := set[n].Pass(t.Context(), false); r.Err != nil {
+					t.Fatal(r.Err)
+				}
+			}
+			if c.read {
+				pass(1)
+			}
+			clock = clock.Add(c.age)
+			pass(0)
+			got := index{s, set, fileAges{}}.Freshness("corp.example")
+			if got.State != c.want || got.Directory != c.from {
+				t.Errorf("%s because of %s, want %s because of %s", got.State, got.Directory, c.want, c.from)
+			}
+		})
 	}
 }

@@ -18,3 +18,14 @@ func (m *Mirror) handoverLag(domain string) time.Duration {
 	}
 	return m.config.ReplicationLag
 }
+
+// handoverLag is that of the mirror. A Global Catalog shows several domains, each of which replicates by itself: what
+// one of them gave away may reach the same controller later, in another domain. How many domains there are is not
+// known, so the address waits in a forest of one domain, too. A domain-only connection cannot show the gain at all.
+func (r *passRun) handoverLag(domain string) time.Duration {
+	lag := r.m.handoverLag(domain)
+	if r.root.GlobalCatalog || r.domainOnly {
+		lag = max(lag, r.m.config.ReplicationLag)
+	}
+	return lag
+}

@@ -198,7 +198,7 @@ func (r *passRun) read(ctx context.Context, stored store.Directory, why string) 
 	r.changeTracker = r.startTracking(before)
 	origin := store.Origin{Controller: r.root.DNSHostName,
 		Database: next.database(), Why: why, Started: r.started, Lag: m.config.ReplicationLag,
-		PreviousRead: r.otherDatabaseRead(stored), Rules: m.fingerprint, HandoverLag: m.handoverLag,
+		PreviousRead: r.otherDatabaseRead(stored), Rules: m.fingerprint, HandoverLag: r.handoverLag,
 		RequireFullPass: why == reasonSetBack, IncrementalPossible: r.continues, ClockSet: r.clockSet(stored)}
 	if r.domainOnly {
 		origin.Visible = func(dn string) bool { return inDomain(dn, r.root.DefaultNamingContext) }
