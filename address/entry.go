@@ -38,9 +38,9 @@ func CheckLiteral(text string) error {
 	local := text[:max(0, strings.LastIndexByte(text, '@'))]
 	switch {
 	case CountUnquoted(local, '@') > 0:
-		return errors.New("it holds several addresses, or an @ too many; write each address as an entry of its own")
+		return errors.New("it holds several addresses, or one @ too many; write each address as a separate entry")
 	case strings.HasPrefix(local, ":"):
-		return errors.New("a colon in front is no part of an address; write user@domain")
+		return errors.New("the leading colon is not part of an address; write user@domain")
 	}
 	return nil
 }
@@ -77,9 +77,9 @@ func errTyped(text string) error {
 	kind := addressType(text)
 	rest := text[len(kind):]
 	if a, err := Parse(rest); err == nil && CheckEntry(rest) == nil && strings.Trim(a.String()[:1], `"/`) != "" {
-		return fmt.Errorf("%q in front is no part of an address; write %q", kind, a.String())
+		return fmt.Errorf("the leading %q is not part of an address; write %q", kind, a.String())
 	}
-	return fmt.Errorf("%q in front is no part of an address; write user@domain", kind)
+	return fmt.Errorf("the leading %q is not part of an address; write user@domain", kind)
 }
 
 // isWildcard reports whether a local part is a pattern for any text.

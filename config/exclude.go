@@ -12,7 +12,7 @@ func (r *reader) checkExcludes(path string, d Directory) {
 	for i, excluded := range d.Exclude {
 		at := fmt.Sprintf("%s.exclude[%d]", path, i)
 		if base := slices.IndexFunc(d.Bases, func(base string) bool { return isWithin(base, excluded) }); base >= 0 {
-			r.failAt(r.at[at], "%s: %s contains the base %s, so that base has no recipients; remove one of the two",
+			r.failAt(r.at[at], "%s: %s contains the base %s, which then has no recipients; remove one of the two",
 				at, quoted(excluded), quoted(d.Bases[base]))
 			continue
 		}

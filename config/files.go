@@ -17,8 +17,8 @@ import (
 // CheckFiles checks the files that the configuration names (key, tokens, password, keytab, CA and
 // accept files) and the group of the sockets. It does not read the entries of accept files.
 // The error is one or several *Error, joined. It wraps ErrMissing if a file or the group
-// does not exist. Warnings are *Error too. A missing accept file is only a warning if it is
-// among the held ones, whose last good copy is in use.
+// does not exist. Warnings are *Error too. A missing accept file is only a warning if its
+// path is in held, because its last good copy is in use.
 func (c *Config) CheckFiles(held ...string) (warnings []error, err error) {
 	r := &reader{file: c.file, at: c.at}
 	w := &reader{file: c.file, at: c.at}
@@ -174,7 +174,7 @@ func (c *Config) checkGroup(r, warnings *reader) {
 }
 
 // SocketGID returns the group of the unix sockets of listen, or -1 for the group of the
-// process. The latter also stands for a default group that does not exist.
+// process. It also returns -1 if the group is the default and does not exist.
 func (c *Config) SocketGID() (int, error) {
 	if c.Socket.Group == "" {
 		return -1, nil

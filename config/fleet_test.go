@@ -25,9 +25,9 @@ func TestFleetRules(t *testing.T) {
 			`key "urls" is missing in publish.stream`},
 		{"a hub of another engine", domains + corp + "publish: {stream: {urls: [\"tls://mx1.dmz.example\"]}}\n", ""},
 		{"a hub of a directory that is not there", domains + corp + nats + "publish: {directories: [lab]}\n",
-			`publish.directories[0]: "lab" is no directory with controllers in this file`},
+			`publish.directories[0]: "lab" is not a directory with controllers in this file`},
 		{"a hub of a followed directory", domains + edge + nats + "publish: {directories: [corp]}\n",
-			`publish.directories[0]: "corp" is no directory with controllers in this file`},
+			`publish.directories[0]: "corp" is not a directory with controllers in this file`},
 		{"a hub without directories", "domains: {example.com: pass}\ndirectories: []\n" + nats + "publish: {}\n",
 			"publish: there is no directory to publish"},
 

@@ -102,7 +102,7 @@ func (r *reader) checkPublished(c *Config) {
 		own := slices.ContainsFunc(c.Directories, func(d Directory) bool { return d.Name == name && d.Stream == nil })
 		if !own {
 			path := fmt.Sprintf("publish.directories[%d]", i)
-			r.failAt(r.at[path], "%s: %s is no directory with controllers in this file", path, quoted(name))
+			r.failAt(r.at[path], "%s: %s is not a directory with controllers in this file", path, quoted(name))
 		}
 	}
 }

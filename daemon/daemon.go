@@ -12,7 +12,7 @@
 //  3. mirrors.go, directories.go: the mirrors of the directories.
 //  4. reload.go: a changed configuration.
 //  5. backend.go, service.go: the answers on the control socket.
-//  6. states.go, watchdog.go, maintenance.go: what runs besides.
+//  6. states.go, watchdog.go, maintenance.go: the background work.
 //  7. export.go, fleet.go, link.go, publisher.go, follower.go: exported tables, fleets.
 //  8. stopped.go, check.go: commands without a daemon.
 package daemon

@@ -15,9 +15,9 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// init lowers the decoder's limits, which are variables of its package: later a goroutine might
-// read them meanwhile. They hold for the values of controls too, which the LDAP library decodes a
-// second time.
+// init lowers the limits of the decoder. They are variables of its package, so they must not change
+// while a goroutine may read them. They also apply to the values of controls, which the LDAP library
+// decodes a second time.
 func init() { ber.MaxPacketLengthBytes, ber.MaxNestingDepth = maxMessage, maxDepth }
 
 // Dial connects, encrypts the connection and binds, all within DialTimeout. The context limits

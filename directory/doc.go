@@ -38,6 +38,6 @@
 // Memory is bounded whatever a controller, or an attacker in its place, sends. The answer to
 // StartTLS is read without the LDAP library. After TLS, messages are checked while they arrive:
 // their size, levels and elements, and the entries and bytes of each search. An answer beyond a
-// limit is ErrProtocol. The first Dial of the process also lowers the limits of package asn1-ber,
-// for every user of that package in the process.
+// limit is ErrProtocol. Importing this package also lowers the limits of package asn1-ber, for
+// every user of that package in the process.
 package directory

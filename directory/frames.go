@@ -54,8 +54,8 @@ func (b *budget) set(entries int) {
 	b.elements.Store(min(int64(entries)*maxElements, maxPageElements) + maxElements)
 }
 
-// lift removes the limits. It is the state while no search collects entries: the LDAP library
-// drops what it does not wait for, and hands notifications on one by one.
+// lift removes the limits. No limit is needed while no search collects entries: the LDAP library
+// drops unexpected messages, and delivers notifications one by one.
 func (b *budget) lift() {
 	b.entries.Store(math.MaxInt64)
 	b.bytes.Store(math.MaxInt64)

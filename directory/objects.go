@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// maxIdentities limits the objects that one search names, because Active Directory limits the
+// maxIdentities limits the GUIDs in the filter of one search, because Active Directory limits the
 // size of a filter.
 const maxIdentities = 100
 
-// ReadObjects reports those of some objects that exist, wherever they are now, as Read does with
-// since 0. It finds them by their identity, so unlike a read of everything it does not depend on
-// a position that a container may cross meanwhile.
+// ReadObjects reports the objects with these GUIDs that exist, wherever they are now, as Read does
+// with since 0. A full read pages by position and may skip an object whose container moves; a
+// search by GUID cannot.
 func (c *Conn) ReadObjects(ctx context.Context, guids []GUID, page func([]Object) error) error {
 	for some := range slices.Chunk(guids, min(maxIdentities, c.config.PageSize)) {
 		if err := c.searchWithRestarts(ctx, query{filter: identityFilter(some)}, page); err != nil {
@@ -29,8 +29,8 @@ func identityFilter(guids []GUID) string {
 	b.WriteString("(&(|")
 	for _, guid := range guids {
 		b.WriteString("(objectGUID=")
-		for _, octet := range guid {
-			fmt.Fprintf(&b, `\%02x`, octet)
+		for _, value := range guid {
+			fmt.Fprintf(&b, `\%02x`, value)
 		}
 		b.WriteString(")")
 	}

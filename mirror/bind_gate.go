@@ -29,9 +29,9 @@ type Gate struct {
 }
 
 // A binder is a mirror at its gate. Directories of several domains may use the same account name and password. If only
-// one of them rejects it, the mirrors of the others must still bind. So a mirror that has bound with a secret itself
-// ignores that another one was rejected. If the password was changed at all of them, each mirror tries the former one
-// once more; Active Directory does not count that.
+// one domain rejects it, the mirrors of the others must still bind. So a mirror that has itself bound with a secret
+// ignores rejections of other mirrors. If the password was changed in all domains, each mirror tries the previous
+// password once more; Active Directory does not count that as a failed logon.
 type binder struct {
 	bound string // secret of the last bind, if it was accepted; guarded by Gate.mu
 }

@@ -100,7 +100,7 @@ type cachedResult struct {
 }
 
 // ConfirmCounts are the numbers of answers since the start.
-type ConfirmCounts struct { // at least one owner
+type ConfirmCounts struct {
 	Found      int64 // at least one owner
 	NotFound   int64 // no owner
 	Remembered int64 // found or not found, from the cache or from the search of another caller

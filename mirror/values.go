@@ -19,10 +19,10 @@ const (
 	reasonOtherTag = "what precedes its colon is not part of an address; remove it"
 	reasonForeign  = "the type of another kind of address follows smtp:; remove one of the two"
 	reasonMistyped = "its address type may be a mistake for smtp; write it as smtp:ADDRESS"
-	reasonSeveral  = "more than one @ stands outside of quotes; separate addresses by semicolons, or remove an @"
-	reasonColon    = "a colon stands in front of it; remove it"
-	reasonSpace    = "white space stands before its @; remove it"
-	reasonAsterisk = "an asterisk stands for no recipient; use accept in the configuration for a whole domain"
+	reasonSeveral  = "more than one @ is outside of quotes; separate addresses by semicolons, or remove an @"
+	reasonColon    = "it has a leading colon; remove it"
+	reasonSpace    = "it has white space before its @; remove it"
+	reasonAsterisk = "an asterisk matches no recipient; use accept in the configuration for a whole domain"
 )
 
 // foreignTypes are address types other than SMTP that may also occur in attributes other than proxyAddresses.

@@ -107,6 +107,9 @@ func members(word string) []string {
 	return all
 }
 
+// sortedDomains returns the domains of a map of modes.
+func sortedDomains(modes map[string]string) []string { return slices.Sorted(maps.Keys(modes)) }
+
 // modeOf returns the mode of a canonical domain, or "" if domains has no entry for it.
 func (e *examination) modeOf(domain string) string {
 	mode, _ := address.LookupDomain(e.daemon.Domains, domain)
@@ -160,7 +163,7 @@ func (e *examination) withoutParents(parameter string) string {
 // checkServed checks that Postfix accepts mail for every judged domain.
 func (e *examination) checkServed() {
 	var foreign []string
-	for _, domain := range slices.Sorted(maps.Keys(e.daemon.Domains)) {
+	for _, domain := range sortedDomains(e.daemon.Domains) {
 		if e.daemon.Domains[domain] != "pass" && e.classOf(domain) == "" {
 			foreign = append(foreign, domain)
 		}

@@ -8,8 +8,6 @@ import (
 	"time"
 )
 
-func sortedDomains(domains map[string]string) []string { return slices.Sorted(maps.Keys(domains)) }
-
 // checkSoftBounce checks that rejections are permanent.
 func (e *examination) checkSoftBounce() {
 	var soft []string

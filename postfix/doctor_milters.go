@@ -1,92 +1,12 @@
 package postfix
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
-
-	"rcpt-milter/internal/text"
 )
-
-// checkDaemon checks that the daemon answers and that its index is ready and fresh.
-func (e *examination) checkDaemon() {
-	switch e.daemon.State {
-	case "":
-		e.find("daemon-silent", Problem, "the daemon does not answer: "+e.daemon.Trouble,
-			"Meanwhile Postfix takes its default action. Checks that need the index were skipped.",
-			"systemctl start rcpt-milter")
-	case "not_ready":
-		e.find("index-not-ready", Problem, "a directory has not been read in full, or not since its rules changed",
-			e.unknownGet()+" That lasts until its full pass has ended.", "rcpt-milter status",
-			"rcpt-milter check --live")
-	case "stale":
-		e.find("index-stale", Problem, "the index is stale", e.unknownGet()+" That lasts until a pass succeeds.",
-			"rcpt-milter status", "rcpt-milter check --live")
-	case "late":
-		e.find("index-late", Note, "the index is late", "New recipients are not known yet.", "rcpt-milter status")
-	}
-	for _, file := range e.daemon.StaleFiles {
-		e.find("accept-file-stale", Problem, "an accept file is stale: "+file,
-			"Recipients that no other list or directory has get the reply of when_stale.", "rcpt-milter status")
-	}
-	switch e.daemon.Store {
-	case "failed":
-		e.find("store-failed", Problem, "the index cannot be read", "All its recipients get 451.", "rcpt-milter status",
-			"rcpt-milter check")
-	case "damaged":
-		e.find("store-damaged", Problem, "the index is damaged", "Recipients that it does not find get 451.",
-			"rcpt-milter status", "rcpt-milter check")
-	}
-	e.checkInEffect()
-	for _, alarm := range e.daemon.Alarms {
-		e.find("daemon-alarm", Note, alarm, "The daemon has raised an alarm.", "rcpt-milter status")
-	}
-	var watched []string
-	for _, domain := range slices.Sorted(maps.Keys(e.daemon.Domains)) {
-		if e.daemon.Domains[domain] == "report" {
-			watched = append(watched, domain)
-		}
-	}
-	if len(watched) > 0 {
-		e.find("mode-report", Note, "no recipient is rejected in "+text.List(watched, 10)+" (mode report)",
-			"This is right while you review what enforce would reject.", "rcpt-milter report", "in "+
-				"config.yaml: "+watched[0]+": enforce")
-	}
-}
-
-// unknownGet returns what unknown recipients get meanwhile, as a sentence.
-func (e *examination) unknownGet() string {
-	return sentence(e.daemon.Unknown, "unknown recipients get 451")
-}
-
-// sentence makes a sentence of what the daemon says, or of otherwise if it says nothing.
-func sentence(said, otherwise string) string {
-	said = cmp.Or(said, otherwise)
-	return strings.ToUpper(said[:1]) + said[1:] + "."
-}
-
-// comparedFile explains why the daemon must run by the file.
-const comparedFile = "Doctor compares Postfix with the file, and the daemon does what the former one says."
-
-// checkInEffect checks that the daemon runs by the configuration file, with which the settings of Postfix are compared.
-func (e *examination) checkInEffect() {
-	switch {
-	case e.daemon.Rejected != "":
-		first, _, _ := strings.Cut(e.daemon.Rejected, "\n")
-		e.find("config-rejected", Problem, "the daemon has rejected the configuration file: "+first, comparedFile,
-			"rcpt-milter check", "rcpt-milter reload")
-	case e.daemon.Modes != nil && !maps.Equal(e.daemon.Modes, e.daemon.Domains):
-		e.find("config-not-loaded", Problem, "the daemon runs with other domains or modes than config.yaml has",
-			comparedFile, "rcpt-milter reload")
-	}
-	if len(e.daemon.Restart) > 0 {
-		e.find("config-restart", Note, "new values of "+text.List(e.daemon.Restart, 10)+" need a restart", comparedFile,
-			"systemctl restart rcpt-milter")
-	}
-}
 
 // checkAsked checks that every listener for mail from outside uses the daemon.
 func (e *examination) checkAsked() {
@@ -177,6 +97,11 @@ func (e *examination) without(s *Service, all []Milter) string {
 	return strings.Join(rest, ", ")
 }
 
+// beforeOthers returns milters for a listener: an entry for the daemon, and then the others that the listener has.
+func (e *examination) beforeOthers(entry string, l listener) string {
+	return strings.TrimSuffix(entry+", "+e.without(l.Service, l.all), ", ")
+}
+
 // checkElsewhere checks that only listeners for mail from outside use the daemon, and once.
 func (e *examination) checkElsewhere() {
 	cleanup := &Service{Chroot: "n", Overrides: map[string]string{}}
@@ -202,7 +127,7 @@ func (e *examination) checkElsewhere() {
 		if len(l.ours) > 1 {
 			e.find("milter-twice", Note, l.String()+" has rcpt-milter twice",
 				"The second check costs time and changes nothing.",
-				e.set("smtpd_milters", strings.TrimSuffix(l.ours[0].source+", "+e.without(l.Service, l.all), ", ")))
+				e.set("smtpd_milters", e.beforeOthers(l.ours[0].source, l)))
 		}
 	}
 }
@@ -236,20 +161,26 @@ func (e *examination) byValue(value func(listener, Milter) string) map[string][]
 	return groups
 }
 
+// optionOf returns the value of an option of a milter, by default that of a parameter.
+func (e *examination) optionOf(l listener, m Milter, option, parameter string) string {
+	if value, given := m.Options[option]; given {
+		return value
+	}
+	return e.Value(l.Service, parameter)
+}
+
 // checkActions checks the default action if the daemon does not answer.
 func (e *examination) checkActions() {
 	groups := e.byValue(func(l listener, m Milter) string {
-		action, given := m.Options["default_action"]
-		if !given {
-			action, given = e.Value(l.Service, "milter_default_action"), e.isSet(l.Service, "milter_default_action")
-		}
-		switch {
-		case !given:
+		_, given := m.Options["default_action"]
+		switch action := e.optionOf(l, m, "default_action", "milter_default_action"); {
+		case !given && !e.isSet(l.Service, "milter_default_action"):
 			return "unset"
 		case action == "tempfail" || action == "shutdown":
 			return ""
+		default:
+			return action
 		}
-		return action
 	})
 	for _, action := range slices.Sorted(maps.Keys(groups)) {
 		what := fmt.Sprintf("without the daemon, %s takes milter_default_action %s", names(groups[action]), action)
@@ -278,7 +209,7 @@ func (e *examination) withOption(l listener, option string) string {
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		text += ", " + name + "=" + options[name]
 	}
-	text = strings.TrimSuffix(text+" }, "+e.without(l.Service, l.all), ", ")
+	text = e.beforeOthers(text+" }", l)
 	if _, overridden := l.Overrides["smtpd_milters"]; overridden {
 		return e.set("outside_milters", text) + " && " + e.postconf("-P", l.String()+"/smtpd_milters=$outside_milters")
 	}
@@ -303,10 +234,7 @@ func (e *examination) checkTimeouts() {
 			mostCommand},
 	} {
 		groups := e.byValue(func(l listener, m Milter) string {
-			text, given := m.Options[c.option]
-			if !given {
-				text = e.Value(l.Service, c.parameter)
-			}
+			text := e.optionOf(l, m, c.option, c.parameter)
 			if wait, ok := parseTime(text); !ok || wait >= c.least && wait <= c.most {
 				return ""
 			}
@@ -328,14 +256,10 @@ func (e *examination) checkTimeouts() {
 // decision needs.
 func (e *examination) checkProtocol() {
 	groups := e.byValue(func(l listener, m Milter) string {
-		text, given := m.Options["protocol"]
-		if !given {
-			text = e.Value(l.Service, "milter_protocol")
+		if version := e.optionOf(l, m, "protocol", "milter_protocol"); compareValues(version, "6") < 0 {
+			return version
 		}
-		if compareValues(text, "6") >= 0 {
-			return ""
-		}
-		return text
+		return ""
 	})
 	for _, version := range slices.Sorted(maps.Keys(groups)) {
 		var fix []string
@@ -382,67 +306,3 @@ func (e *examination) checkConnections() {
 
 // roundUp returns the next multiple of 100.
 func roundUp(n int) int { return (n/100 + 1) * 100 }
-
-// checkSockets checks that smtpd can reach and open the socket.
-func (e *examination) checkSockets() {
-	seen := map[string]bool{}
-	for _, l := range e.listeners {
-		for _, m := range l.stray {
-			e.strayed(l, m)
-		}
-		for _, m := range l.ours {
-			kind, where := m.split()
-			if at := e.seenAs(l.Service, where); kind == "unix" && !seen[at] {
-				seen[at] = true
-				e.checkSocket(at, "takes its default action for every recipient.")
-			}
-		}
-	}
-}
-
-// strayed reports a path that does not lead to the socket of the daemon.
-func (e *examination) strayed(l listener, m Milter) {
-	_, where := m.split()
-	state := "smtpd of " + l.String() + " looks for"
-	if e.chrooted(l.Service) {
-		state = "smtpd of " + l.String() + ", which is chrooted in " + e.queue() + ", looks for"
-	}
-	fix := e.moveSocket()
-	if endpoint := e.endpoint(); endpoint != "" {
-		milters := strings.TrimSuffix(e.entry(endpoint)+", "+e.without(l.Service, l.all), ", ")
-		fix = []string{e.set("smtpd_milters", milters)}
-	}
-	e.find("socket-path", Problem, fmt.Sprintf("%s %s at %s, and the daemon listens on %s", state, m.Endpoint,
-		e.seenAs(l.Service, where), text.List(e.daemon.Listen, 5)),
-		"smtpd finds no daemon there and takes its default action for every recipient.", fix...)
-}
-
-// checkSocket checks that smtpd can connect to a unix socket of the daemon. effect is what Postfix does otherwise.
-func (e *examination) checkSocket(at, effect string) {
-	user := e.Value(nil, "mail_owner")
-	socket := e.host.Socket(at, user)
-	start := "systemctl start rcpt-milter"
-	if e.daemon.State != "" { // it runs, and listens elsewhere
-		start = "systemctl restart rcpt-milter"
-	}
-	switch {
-	case !socket.Exists && socket.Obstacle != "":
-		e.find("socket-unseen", Note, "cannot examine the socket "+at+": "+socket.Obstacle, "Run doctor as root.")
-	case !socket.Exists:
-		e.find("socket-missing", Problem, "there is no socket at "+at,
-			"Postfix "+effect, start)
-	case !socket.IsSocket:
-		e.find("socket-missing", Problem, at+" is not a socket",
-			"Postfix "+effect, "rm "+text.ShellQuoted(at),
-			"systemctl restart rcpt-milter")
-	case !socket.Writable:
-		e.find("socket-not-writable", Problem, fmt.Sprintf("the user %s may not write to the socket %s: %s", user, at,
-			socket.Obstacle),
-			"smtpd runs as that user and cannot connect. Postfix "+effect,
-			fmt.Sprintf("in config.yaml: socket: {group: %s, mode: \"0660\"}", user), "systemctl restart rcpt-milter")
-	case !socket.Answers:
-		e.find("socket-deaf", Problem, "no process accepts connections on the socket "+at,
-			"The daemon has ended. Postfix "+effect,
-			"systemctl restart rcpt-milter")
-	}
-}

@@ -109,7 +109,7 @@ func canonicalDomain(text string) string {
 // refusedKeys finds the addresses of a table that the daemon would reject.
 func (e *examination) refusedKeys(parameter, table string, keys []address.Address) {
 	answers, err := e.judge(keys)
-	if err != nil || len(answers) != len(keys) {
+	if err != nil {
 		return // checkDaemon reports it
 	}
 	var refused []string
@@ -131,6 +131,7 @@ func (e *examination) refusedKeys(parameter, table string, keys []address.Addres
 		"Postfix rewrites or redirects them, but asks the daemon first, and the directory does not have them.", fix)
 }
 
+// judge asks the daemon about addresses. Without an error, it returns one answer for each.
 func (e *examination) judge(all []address.Address) ([]Judgement, error) {
 	if e.daemon.State == "" {
 		return nil, errors.New("the daemon does not answer")
@@ -138,7 +139,11 @@ func (e *examination) judge(all []address.Address) ([]Judgement, error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
-	return e.host.Judge(all)
+	answers, err := e.host.Judge(all)
+	if err == nil && len(answers) != len(all) {
+		err = fmt.Errorf("the daemon answered for %d of %d addresses", len(answers), len(all))
+	}
+	return answers, err
 }
 
 func inTable(parameter, table string) string { return table + ", of " + parameter + "," }
@@ -190,7 +195,7 @@ func (e *examination) checkProbe() {
 		return
 	}
 	answers, err := e.judge([]address.Address{a})
-	if err != nil || len(answers) != 1 || answers[0].Accepted {
+	if err != nil || answers[0].Accepted {
 		return
 	}
 	fix := fmt.Sprintf("in config.yaml: accept: [%q]", a)
@@ -200,7 +205,7 @@ func (e *examination) checkProbe() {
 	}
 	e.find("probe-sender", Problem, "the daemon rejects "+a.String()+
 		", the sender of address probes (address_verify_sender)",
-		"Servers that verify senders reject address probes and bounces of this host.", fix)
+		"Servers that verify senders reject address probes of this host.", fix)
 }
 
 func regexQuoted(text string) string { return strings.ReplaceAll(text, ".", `\.`) }
@@ -220,7 +225,7 @@ func (e *examination) checkRoles() {
 		}
 	}
 	answers, err := e.judge(all)
-	if err != nil || len(answers) != len(all) {
+	if err != nil {
 		return
 	}
 	var ownerless []string

@@ -23,9 +23,9 @@ const (
 )
 
 const (
-	asideKept  = 2         // damaged stores that are kept, the newest
-	asideLimit = 2         // a store is set aside at most so often
-	asideEvery = time.Hour // within this time
+	asideKept  = 2 // number of damaged stores that are kept: the newest
+	asideLimit = 2 // how many times a store may be set aside within asideEvery
+	asideEvery = time.Hour
 )
 
 // ErrRebuiltTooOften means that the store was set aside several times within an hour, so it is

@@ -141,8 +141,8 @@ func (p *Pass) release() error {
 	return nil
 }
 
-// goes reports whether the pass releases an address: its mark is due at the time of the decision, by now
-// more may be, and its domain is not held. An approval releases only what is held.
+// goes reports whether the pass releases an address: its mark was due at the time of the decision (further
+// marks may have become due since), and its domain is not held. An approval releases only what is held.
 func (p *Pass) goes(a ownedRecord) bool {
 	if p.info.Approved {
 		return a.mark.pass <= p.upTo && p.dir.record.holds(a)
@@ -269,7 +269,7 @@ func (s *Store) finishPass(d *directory, redo redoRecord, at time.Time) (err err
 	p := &Pass{s: s, dir: d, origin: d.record.lastOriginOf(redo.info.Controller), info: redo.info, held: redo.held,
 		upTo: cmp.Or(redo.upTo, math.MaxUint64), laterHold: redo.laterHold}
 	p.redone = true
-	p.reached, p.usn = redo.info.Ended, math.MaxUint64 // unknown by now how far the pass had read
+	p.reached, p.usn = redo.info.Ended, math.MaxUint64 // it is no longer known how far the pass had read
 	if at = at.UTC().Truncate(time.Microsecond); at.After(p.info.Ended) {
 		p.info.Ended = at
 	}

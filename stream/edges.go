@@ -20,7 +20,7 @@ import (
 type EdgeReport struct {
 	Name       string        `json:"name"`
 	Version    string        `json:"version"`
-	State      string        `json:"state"` // fresh, late, stale, not ready or widening
+	State      string        `json:"state"` // fresh, late, stale or not_ready
 	Generation string        `json:"generation"`
 	Sequence   uint64        `json:"sequence"` // of the last state that the edge has applied
 	DigestOK   bool          `json:"digest_ok"`

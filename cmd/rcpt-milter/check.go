@@ -23,7 +23,7 @@ func (a *app) checkCommand() *cobra.Command {
 			"Catalog. It looks for recipients in the cloud, domains that no directory reads,\n" +
 			"accepted domains of Exchange that the configuration lacks, and enforced domains\n" +
 			"without an address. It reads all objects of each directory, and names values\n" +
-			"that are no addresses, objects that hide uSNChanged, and recipients of the\n" +
+			"that are not addresses, objects that hide uSNChanged, and recipients of the\n" +
 			"configured domains outside bases. Each finding says how to correct it. Errors\n" +
 			"come last.\n\n" +
 			"The command changes nothing, except that it repairs the store after a crash, as\n" +

@@ -21,7 +21,7 @@ func (a *app) edgeCommand() *cobra.Command {
 		Short: "Enrol the hosts that connect to the engine of this daemon",
 		Long: "Enrols edges and hubs at the engine (nats) of this daemon, lists and removes\n" +
 			"them.\n\n" +
-			"Exit status: that of the command.",
+			"Exit status: that of the subcommand.",
 		RunE: func(command *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return &exitError{exitUsage, fmt.Errorf("unknown command %q for edge; see %q", args[0], "edge --help")}

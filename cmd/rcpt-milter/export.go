@@ -58,9 +58,9 @@ func (a *app) exportCommand() *cobra.Command {
 	command.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(daemon.ListFormats,
 		cobra.ShellCompDirectiveNoFileComp))
 	flags.StringVar(&o.output, "output", "", "write to this `FILE` instead of standard output")
-	flags.BoolVar(&o.All, "all", false, "also addresses of the index in domains that are not judged")
+	flags.BoolVar(&o.All, "all", false, "include addresses of the index in domains that are not judged")
 	flags.BoolVar(&o.restricted, "restricted", false, "include internal-only recipients")
-	flags.BoolVar(&o.Force, "force", false, "also an empty list, or that of an index that was never filled")
+	flags.BoolVar(&o.Force, "force", false, "write even an empty list, or that of an index that was never filled")
 	return command
 }
 

@@ -18,7 +18,7 @@ func (a *app) fleetCommand() *cobra.Command {
 		Use:   "fleet",
 		Short: "Show the edges that follow this hub",
 		Long: "Shows the edges that follow the directories that this daemon publishes.\n\n" +
-			"Exit status: that of the command.",
+			"Exit status: that of the subcommand.",
 		RunE: func(command *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return &exitError{exitUsage, fmt.Errorf("unknown command %q for fleet; see %q", args[0],

@@ -27,13 +27,13 @@ func (a *app) lookupCommand() *cobra.Command {
 			"input, one address per line; empty lines and lines that begin with # are\n" +
 			"skipped. An address needs a domain; only postmaster does not. JSON is an object\n" +
 			"for one ADDRESS, and a list for several or for \"-\".\n\n" +
-			"With --at the index is taken as it was at that time, as far as the journal\n" +
-			"reaches (journal.keep in the configuration). All directories count as fresh,\n" +
-			"and the configuration is the present one.\n\n" +
+			"With --at the command uses the index as it was at that time, as far back as the\n" +
+			"journal reaches (journal.keep in the configuration), and the current\n" +
+			"configuration. All directories count as fresh.\n\n" +
 			"If no daemon runs, the command reads its store, which must have been closed\n" +
 			"cleanly.\n\n" +
 			"Exit status: 0 accepted, 1 rejected, 2 deferred; the highest one for several\n" +
-			"addresses. 64 if a line of standard input is no address with a domain; the\n" +
+			"addresses. 64 if a line of standard input is not an address with a domain; the\n" +
 			"other lines are answered.",
 		Args: lookupArguments,
 		RunE: func(command *cobra.Command, args []string) error {

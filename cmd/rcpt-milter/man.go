@@ -22,9 +22,9 @@ func (a *app) manCommand() *cobra.Command {
 		Use:   "man [COMMAND]",
 		Short: "Print or write the manual pages",
 		Long: "Prints a manual page in the form that man reads: of COMMAND, of the\n" +
-			"configuration file (rcpt-milter.yaml), or of the whole program. With --dir all\n" +
-			"of them are written there.\n\n" +
-			"Exit status: 0 done, 1 not.",
+			"configuration file (rcpt-milter.yaml), or of the whole program. With --dir it\n" +
+			"writes all of them to files.\n\n" +
+			"Exit status: 0 done, 1 failed.",
 		Example: "rcpt-milter man | man -l -\nrcpt-milter man rcpt-milter.yaml | man -l -",
 		RunE: func(command *cobra.Command, args []string) error {
 			pages, err := manPages(command.Root())
@@ -35,7 +35,7 @@ func (a *app) manCommand() *cobra.Command {
 				return writePages(dir, pages)
 			}
 			if dir != "" {
-				return &exitError{exitUsage, fmt.Errorf("--dir writes all pages, so it goes without %q", args[0])}
+				return &exitError{exitUsage, fmt.Errorf("--dir writes all pages, so it takes no %q", args[0])}
 			}
 			return a.printPage(pages, strings.Join(append([]string{command.Root().Name()}, args...), "-"))
 		},

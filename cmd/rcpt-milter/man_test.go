@@ -21,7 +21,7 @@ func TestMan(t *testing.T) {
 		{[]string{"man", "stauts"}, exitUsage,
 			`rcpt-milter: there is no manual page "rcpt-milter-stauts"; there are rcpt-milter, rcpt-milter-check, `},
 		{[]string{"man", "--dir", "x", "status"}, exitUsage,
-			`rcpt-milter: --dir writes all pages, so it goes without "status"`},
+			`rcpt-milter: --dir writes all pages, so it takes no "status"`},
 	} {
 		var out bytes.Buffer
 		if status := run(t.Context(), c.args, &out, &out); status != c.status ||

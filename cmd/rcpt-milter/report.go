@@ -31,8 +31,9 @@ func (a *app) reportCommand() *cobra.Command {
 			"a known address by one typing error. Clients never learn of near misses.\n\n" +
 			"With log.addresses: hash the addresses are hashes, and near misses are not\n" +
 			"available.\n\n" +
-			"Counters are kept by hour, for the time of journal.keep in the configuration.\n" +
-			"Each hour keeps the 500 most frequent addresses, 100 domains and 250 networks.\n\n" +
+			"Counters are kept by hour, for as long as journal.keep in the configuration\n" +
+			"says. Each hour keeps the 500 most frequent addresses, 100 domains and 250\n" +
+			"networks.\n\n" +
 			"Exit status: 0.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -53,7 +54,7 @@ func (a *app) reportCommand() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.StringVar(&since, "since", "24h", "from this `TIME` on: a duration ago, \"2026-01-31 15:04\", or RFC 3339")
-	flags.IntVar(&limit, "limit", reportRows, "show at most so many `ROWS` of each list; 0 shows all, as --json does")
+	flags.IntVar(&limit, "limit", reportRows, "show at most this number of `ROWS` of each list; 0 shows all, like --json")
 	flags.BoolVar(&asJSON, "json", false, "as JSON, for tools")
 	return command
 }

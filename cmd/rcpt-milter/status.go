@@ -21,8 +21,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show the state of the index and of each directory",
 		Long: "Shows the state of the index and of each directory. If no daemon runs, the\n" +
-			"command shows its store, which must have been closed cleanly, with the present\n" +
-			"states.\n\n" +
+			"command shows its store, which must have been closed cleanly; the states are\n" +
+			"those at the time of the command.\n\n" +
 			"The table of domains has the busiest domains of the configuration and the\n" +
 			"largest others; --json has all. It counts the recipients of each since the\n" +
 			"start of the daemon: accepted, refused (a 5xx reply was sent), would refuse\n" +
@@ -32,10 +32,11 @@ func (a *app) statusCommand() *cobra.Command {
 			"compatible systems: OK, WARNING, CRITICAL or UNKNOWN by the exit status; an\n" +
 			"invalid configuration is UNKNOWN too. With --watch it refreshes the status\n" +
 			"until q or Ctrl-C, also across restarts of the daemon; arrow keys scroll.\n\n" +
-			"Exit status: 0 fresh; 1 late, removals held, a directory failing, a closed\n" +
-			"listener or an alarm; 2 stale or not ready, also if an enforced domain has no\n" +
-			"known address, the store is damaged or cannot be read, or Postfix cannot\n" +
-			"connect; 3 daemon not reachable, even if its store is shown.",
+			"Exit status: 0 fresh; 1 late, removals held, a directory failing, trouble with\n" +
+			"an accept file or the export, a rejected configuration, a closed listener or an\n" +
+			"alarm; 2 stale or not ready, also if an enforced domain has no known address,\n" +
+			"the store is damaged or cannot be read, or Postfix cannot connect; 3 daemon not\n" +
+			"reachable, even if its store is shown.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			switch {

@@ -43,7 +43,7 @@ func describe(ctx context.Context, top, version string) (source, error) {
 		s.version = debianVersion(release, strings.TrimSpace(text), s.time)
 	}
 	if !validVersion.MatchString(s.version) {
-		return s, fmt.Errorf("%q is no version of a Debian package: it begins with a digit and has letters, digits "+
+		return s, fmt.Errorf("%q is not a version of a Debian package: it begins with a digit and has letters, digits "+
 			"and . + ~ only", s.version)
 	}
 	return s, nil

@@ -1,5 +1,5 @@
-// Package clock says how long ago a noted time was, although clocks are set back. A time in the
-// future was noted while the clock was ahead, and tells nothing about the present.
+// Package clock computes the age of a recorded time, even if the clock was set back since then. A
+// time in the future was recorded while the clock was ahead, so its age is unknown.
 package clock
 
 import "time"
@@ -14,7 +14,7 @@ const (
 	StoredSlack = 5 * time.Minute
 )
 
-// Elapsed returns the time since something was noted, and whether it is known.
+// Elapsed returns the time since a recorded time, and whether it is known.
 func Elapsed(at, now time.Time) (age time.Duration, known bool) {
 	age = now.Sub(at)
 	return max(age, 0), age >= -Slack

@@ -45,7 +45,7 @@ func contentProblem(data, line []byte, path string) string {
 	}
 	switch {
 	case bytes.IndexByte(data, 0) >= 0:
-		return "holds bytes of value zero, so it is no text; write the password into it, as its only line"
+		return "holds bytes of value zero, so it is not text; write the password into it, as its only line"
 	case len(line) == 0:
 		return "is empty; write the password into it, as its only line"
 	case bytes.ContainsAny(line, "\r\n"):

@@ -123,7 +123,7 @@ func TestNeverMatches(t *testing.T) {
 	}
 	table := mustRead(t, "smtp:x@d.example OK\n")
 	const want = `line 1: "smtp:x@d.example" can never match: ` +
-		`"smtp:" in front is no part of an address; write "x@d.example"`
+		`the leading "smtp:" is not part of an address; write "x@d.example"`
 	if first, _ := table.Problems(); len(first) != 1 || first[0].String() != want {
 		t.Errorf("problems %v", first)
 	}

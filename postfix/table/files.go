@@ -307,19 +307,19 @@ func (t *Files) gained(w, now watched, s stamp, why error) watched {
 }
 
 // shrunk returns an error if a file has lost most of the entries that it had when it was last applied as a whole, also
-// if it has others in their place: it may be the wrong file. Entries that it gained while it was in trouble do not
-// count, so the former file ends the trouble.
+// if it has others in their place: it may be the wrong file. Entries that it gained since then do not count, so
+// the trouble ends when the earlier file is back.
 func shrunk(before watched, now *Table) error {
 	lost := before.sound.missing(now)
 	if lost < lostEntries || 2*lost <= before.whole {
 		return nil
 	}
-	return fmt.Errorf("it has %d entries, and lacks %d that it had; entries that it gains count, and none goes "+
-		"before it has more of these again or `rcpt-milter reload` applies it", now.Len(), lost)
+	return fmt.Errorf("it has %d entries, and lacks %d that it had; entries that it gains count, and none is "+
+		"removed until it has more of these again or `rcpt-milter reload` applies it", now.Len(), lost)
 }
 
 // errRestless is the trouble of a file that may be half written.
-var errRestless = errors.New("it keeps changing; entries that it gains count, and none goes before it is at rest")
+var errRestless = errors.New("it keeps changing; entries that it gains count, and none is removed until it is at rest")
 
 // troubled records the error of a file and keeps its last good copy.
 func (t *Files) troubled(w watched, err error) watched {

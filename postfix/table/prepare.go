@@ -11,11 +11,10 @@ import (
 	"time"
 )
 
-// Prepare looks at files that have not been at rest for long enough so often, and at new ones, for which a start
-// waits, less often.
+// How often Prepare looks at files that have not been at rest for long enough.
 const (
 	restLooks    = 5
-	newRestLooks = 2
+	newRestLooks = 2 // at files without a copy, for which a start waits
 )
 
 // Prepared are files that were read for Use.

@@ -244,10 +244,10 @@ func BenchmarkFind(b *testing.B) {
 // TestLiteral: a line with a key that was probably not intended as it reads counts, and is reported.
 func TestLiteral(t *testing.T) {
 	for _, c := range []struct{ name, text, keys, reported string }{
-		{"two @", "ann@@x.example OK", `1 "ann@"@x.example`, "an @ too many"},
-		{"two domains", "ann@x@x.example OK", `1 "ann@x"@x.example`, "an @ too many"},
+		{"two @", "ann@@x.example OK", `1 "ann@"@x.example`, "one @ too many"},
+		{"two domains", "ann@x@x.example OK", `1 "ann@x"@x.example`, "one @ too many"},
 		{"two with a bar", "ann@x.example|bob@x.example", `1 "ann@x.example|bob"@x.example`, "several addresses"},
-		{"a colon in front", ":ann@x.example OK", `1 ":ann"@x.example`, "a colon in front"},
+		{"a colon in front", ":ann@x.example OK", `1 ":ann"@x.example`, "the leading colon"},
 		{"in quotes", `"a@b"@x.example OK`, `1 "a@b"@x.example`, ""},
 		{"address", "ann@x.example OK", "1 ann@x.example", ""},
 	} {

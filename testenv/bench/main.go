@@ -1,6 +1,6 @@
-// Command bench measures rcpt-milter beside what else answers the same question: tables of Postfix,
-// a live directory, and milters in C. Everything runs on this machine in one interleaved run, so
-// that the ratios of a run mean something; the figures of two machines do not compare.
+// Command bench compares rcpt-milter with other ways to check recipients: tables of Postfix, a live
+// directory, and milters in C. Everything runs on this machine in one interleaved run, so only the
+// ratios within a run are meaningful. Do not compare figures of two machines.
 //
 // With -load it puts load on the daemon instead: many honest and hostile clients of Postfix beside full passes.
 //

@@ -1,5 +1,5 @@
-// Package fleet has a test that runs a whole fleet on one machine, and takes it apart at random: two
-// simulated domain controllers, three engines as a cluster, two hubs, and two edges. All daemons are
+// Package fleet has a test that runs a whole fleet on one machine and injects faults at random. The
+// fleet has two simulated domain controllers, three engines as a cluster, two hubs, and two edges. All daemons are
 // processes of the real program. A proxy stands between each pair that has a connection.
 //
 // While faults come and go, the directory changes all the time, and a prober asks each edge over its

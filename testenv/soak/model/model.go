@@ -1,6 +1,6 @@
-// Package model has a model of a part of the domain of the harness: objects with addresses, below one
-// organizational unit, and the operations that change them at random. It knows the rules for
-// recipients but not the program. It is never read from a directory.
+// Package model simulates a part of the domain of the harness: objects with addresses, below one
+// organizational unit, and the operations that change them at random. It implements the rules for
+// recipients independently of the program. It is never read from a directory.
 //
 // testenv/TestRandomSamba and testenv/soak/real compare it with the index.
 package model

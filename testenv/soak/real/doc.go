@@ -5,13 +5,13 @@
 // Postfix about recipients. Faults hit the daemon, its store, the controllers, the paths to them and
 // Postfix. An oracle judges each answer. At quiet points the index must equal the models.
 //
-// # What is promised
+// # Right answers
 //
-// An address is promised once both controllers show it as its model does and a pass that began later
+// An address is valid once both controllers show it as its model does and a pass that began later
 // has succeeded. From then on it must not be rejected with 5xx, until an operation takes it away. An
-// address is gone once neither controller has shown it as a recipient for 30 seconds, as long as confirm
-// may remember what it found, and after a later pass the index does not have it. It must not be accepted
-// from then on. Every other address of a model is changing, and any answer is right.
+// address is gone once no controller has shown it as a recipient for 30 seconds, which is how long
+// confirm may remember a hit, and a later pass has left it out of the index. From then on it must not be
+// accepted. Every other address of a model is changing, and any answer is right.
 //
 // # Seeds
 //

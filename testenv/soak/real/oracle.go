@@ -14,7 +14,7 @@ type State int
 const (
 	Never    State = iota // it never existed
 	Changing              // it changed, and the change may not have arrived everywhere
-	Valid                 // promised: it must not be rejected
+	Valid                 // it must not be rejected
 	Gone                  // removed everywhere: it must not be accepted
 )
 

@@ -70,7 +70,7 @@ func TestJudge(t *testing.T) {
 	}{
 		{"before it existed", "a", 1, 9, false, true},
 		{"while it was created", "a", 9, 11, true, true},
-		{"before it was promised", "a", 11, 19, true, true},
+		{"before it was valid", "a", 11, 19, true, true},
 		{"across the promise", "a", 19, 21, true, true},
 		{"at the promise", "a", 20, 21, true, false},
 		{"valid", "a", 21, 29, true, false},

@@ -209,7 +209,7 @@ type snapshot struct {
 	valid, gone []candidate
 }
 
-// candidate is an address that may become promised or gone.
+// candidate is an address that may become valid or gone.
 type candidate struct {
 	world   *world
 	address string
