@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"rcpt-milter/control"
+	"rcpt-milter/control/console"
 	"rcpt-milter/internal/terminal"
 	"rcpt-milter/internal/text"
 )
@@ -253,4 +255,22 @@ func (l *removalList) end(q control.RemovalsQuery) error {
 	}
 	_, err := fmt.Fprintln(l.stdout, text)
 	return err
+}
+
+// confirmApproval shows on a terminal how many addresses each domain would lose, and asks. It returns
+// queries for exactly the removals that it showed. Without a terminal it asks nothing.
+func (a *app) confirmApproval(ctx context.Context, client *control.Client, q control.RemovalsQuery) (
+	[]control.RemovalsQuery, error) {
+	in, ok := a.stdin, false
+	if in == nil {
+		in, ok = os.Stdin, terminal.IsTerminal(os.Stdin)
+	}
+	if !ok || !terminal.IsTerminal(a.stdout) {
+		return []control.RemovalsQuery{q}, nil
+	}
+	held := console.Approval{UpTo: q.UpTo}
+	if err := client.Removals(ctx, q, held.Add); err != nil {
+		return nil, err
+	}
+	return held.Ask(q, in, a.stdout)
 }

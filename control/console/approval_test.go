@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"errors"
@@ -11,8 +11,8 @@ import (
 	"rcpt-milter/control"
 )
 
-// TestConfirmApproval: only yes approves, and only what was shown.
-func TestConfirmApproval(t *testing.T) {
+// TestApproval: only yes approves, and only what was shown.
+func TestApproval(t *testing.T) {
 	for _, c := range []struct {
 		answer string
 		want   []control.RemovalsQuery
@@ -22,26 +22,26 @@ func TestConfirmApproval(t *testing.T) {
 		{"y\n", nil}, {"no\n", nil}, {"\n", nil}, {"", nil}, {"YES\n", nil},
 	} {
 		t.Run(fmt.Sprintf("%q", c.answer), func(t *testing.T) {
-			held := approvalCount{domains: map[string]int{}, last: map[string]uint64{}, upTo: 8}
+			held := Approval{UpTo: 8}
 			for _, h := range []control.HeldRemoval{
 				{Directory: "corp", Address: "ann@corp.example", Pass: 7, WaitsFor: control.WaitsApproval},
 				{Directory: "corp", Address: "bob@corp.example", Pass: 8, WaitsFor: control.WaitsApproval},
 				{Directory: "corp", Address: "late@corp.example", Pass: 9, WaitsFor: control.WaitsApproval},
 				{Directory: "corp", Address: "lag@corp.example", Pass: 8, WaitsFor: control.WaitsReplication},
 				{Directory: "lab", Address: "x@lab.example", Pass: 3, WaitsFor: control.WaitsApproval}} {
-				held.add(h)
+				held.Add(h)
 			}
 			var out strings.Builder
-			got, err := held.ask(control.RemovalsQuery{}, strings.NewReader(c.answer), &out)
-			if d := cmp.Diff(c.want, got); d != "" || (c.want == nil) != errors.Is(err, errNotConfirmed) {
+			got, err := held.Ask(control.RemovalsQuery{}, strings.NewReader(c.answer), &out)
+			if d := cmp.Diff(c.want, got); d != "" || (c.want == nil) != errors.Is(err, ErrNotConfirmed) {
 				t.Errorf("answer %q: %v (-want +got):\n%s", c.answer, err, d)
 			}
 			compare(t, "removals-confirm.txt", out.String())
 		})
 	}
-	none := approvalCount{}
+	none := Approval{}
 	q := control.RemovalsQuery{Directory: "corp"}
-	if got, err := none.ask(q, strings.NewReader(""), nil); err != nil || len(got) != 1 || got[0] != q {
+	if got, err := none.Ask(q, strings.NewReader(""), nil); err != nil || len(got) != 1 || got[0] != q {
 		t.Errorf("with nothing held: %v, %v", got, err)
 	}
 }
