@@ -75,28 +75,6 @@ func (r *reader) checkAliases(c *Config) {
 	}
 }
 
-// Forms returns the addresses in the index that an address may stand for: itself, and the same local part in each
-// target if its domain is an alias.
-func (c *Config) Forms(a address.Address) []address.Address {
-	forms := []address.Address{a}
-	targets, _ := c.AliasTargets(a.Domain())
-	for _, target := range targets {
-		if form := a.In(target); !form.IsZero() {
-			forms = append(forms, form)
-		}
-	}
-	return forms
-}
-
-// GuardedCanaries returns the addresses in the index that must not be removed, by canaries.accept.
-func (c *Config) GuardedCanaries() []address.Address {
-	var all []address.Address
-	for _, a := range c.Canaries.Accept {
-		all = append(all, c.Forms(a)...)
-	}
-	return all
-}
-
 // AliasTargets returns the domains that a canonical domain is an alias of, step by step. It
 // reports whether the steps form a loop.
 func (c *Config) AliasTargets(domain string) (targets []string, loops bool) {

@@ -31,6 +31,7 @@ type node struct {
 	position
 	items   []*node
 	entries []entry
+	unread  []entry // those whose values have an error; the values have a position only
 }
 
 type entry struct{ key, value *node }
@@ -190,7 +191,11 @@ func (r *reader) convertMapping(n *node, values []*ast.MappingValueNode) *node {
 	n.kind = mapping
 	for _, v := range values {
 		key, value := r.convert(v.Key), r.convert(v.Value)
-		if key != nil && value != nil {
+		switch {
+		case key == nil:
+		case value == nil:
+			n.unread = append(n.unread, entry{key, &node{position: positionOf(v.Value.GetToken())}})
+		default:
 			n.entries = append(n.entries, entry{key, value})
 		}
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -14,19 +15,20 @@ const escapeRemedy = "in double quotes a backslash begins an escape; use single 
 var hexDigits = map[byte]int{'x': 2, 'u': 4, 'U': 8}
 
 // hasMistakenEscape reports whether a text in double quotes at a position has a backslash that is hardly meant as an
-// escape: one without its hexadecimal digits, of which the parser makes some character, or \x with the code of
-// an invisible character. Control characters are left to text, which also names the key. The tokens of the parser lack
-// the digits, so this looks at the file.
+// escape: one without its hexadecimal digits, of which the parser makes some character, or a short escape of an
+// invisible character outside of a distinguished name. Control characters are left to text, which also names the key.
+// The tokens of the parser lack the digits, so this looks at the file.
 func (r *reader) hasMistakenEscape(at position) bool {
 	text := r.sourceFrom(at)
 	if !strings.HasPrefix(text, `"`) {
 		return false
 	}
+	inName := beginsName.MatchString(text)
 	for i := 1; i+1 < len(text) && text[i] != '"'; i++ {
 		if text[i] != '\\' {
 			continue
 		}
-		if isMistaken(text[i+1:]) && !(text[i+1] == ' ' && beginsLine(text[:i])) {
+		if isMistaken(text[i+1:], inName) && !(text[i+1] == ' ' && beginsLine(text[:i])) {
 			return true
 		}
 		i++
@@ -41,10 +43,17 @@ func beginsLine(before string) bool {
 	return last >= 0 && strings.TrimSpace(before[last:]) == ""
 }
 
-// isMistaken reports whether the escape with this letter and what follows is hardly meant as one.
-func isMistaken(escape string) bool {
-	if strings.IndexByte(" _LP", escape[0]) >= 0 { // a space, a no-break space, separators of lines and paragraphs
+// beginsName matches the beginning of a distinguished name in double quotes.
+var beginsName = regexp.MustCompile(`^"(?i)` + rdnType + `=`)
+
+// isMistaken reports whether the escape with this letter and what follows is hardly meant as one. inName reports that
+// it is in a distinguished name. Names of containers have invisible characters, and PyYAML and Ansible write them so.
+func isMistaken(escape string, inName bool) bool {
+	switch escape[0] {
+	case ' ': // YAML makes a space of it, but at the end of a name it is an escape of LDAP (RFC 4514 section 2.4)
 		return true
+	case '_', 'L', 'P': // a no-break space, separators of lines and paragraphs
+		return !inName
 	}
 	digits := hexDigits[escape[0]]
 	if digits == 0 {
@@ -57,7 +66,7 @@ func isMistaken(escape string) bool {
 	// "CORP\xadmin" is an account, and no soft hyphen. But programs that write JSON escape invisible characters with
 	// four digits, which an account hardly has after its first letter.
 	c := rune(code)
-	return digits == 2 && !unicode.IsPrint(c) && !unicode.IsControl(c)
+	return digits == 2 && !inName && !unicode.IsPrint(c) && !unicode.IsControl(c)
 }
 
 // linesOf returns the lines of the file, each to the end of the file.

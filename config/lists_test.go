@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// doubtful: in stands before the smallest file.
-var doubtful = []string{
+// suspiciousLists: in stands before the smallest file.
+var suspiciousLists = []string{
 	`accept: ["@example.net"]`,
 	`accept: [a@example.com, A@a.example.com]`,
 	`refuse: [x@example.net]`,
@@ -29,10 +29,10 @@ var doubtful = []string{
 	`canaries: {refuse: ["/^x@example.com$/"]}`,
 }
 
-// TestDoubtful: what the order of the lists settles is said, and is no error.
-func TestDoubtful(t *testing.T) {
+// TestSuspiciousLists: what the order of the lists settles is said, and is no error.
+func TestSuspiciousLists(t *testing.T) {
 	g := openGolden(t, "warnings-lists.txt")
-	for _, in := range doubtful {
+	for _, in := range suspiciousLists {
 		g.run(t, in, func(t *testing.T) string {
 			got, err := Parse("config.yaml", []byte(in+"\n"+smallest))
 			if err != nil || len(got.Warnings()) != 1 {

@@ -57,6 +57,9 @@ func keys(known fields, required ...string) field {
 		}
 		v.at[v.path] = v.node.position
 		seen := map[string]position{}
+		for _, e := range v.node.unread { // their errors are recorded
+			seen[e.key.source], v.at[v.key(e).path] = e.key.position, e.value.position
+		}
 		splitName := false // a name without quotes was reported; its other parts say no more
 		for _, e := range v.node.entries {
 			name := e.key.source
@@ -102,8 +105,11 @@ func (v value) unknownKey(key *node, known fields) {
 	v.failAt(key.position, "unknown key %s%s%s", quoted(key.source), inside(v.path), hint)
 }
 
+// rdnType matches the attribute at the beginning of one part of a distinguished name.
+const rdnType = `(cn|ou|dc|o|c|l|st|uid)`
+
 // rdn is one part of a distinguished name.
-var rdn = regexp.MustCompile(`^(?i)(cn|ou|dc|o|c|l|st|uid)=[^,]+$`)
+var rdn = regexp.MustCompile(`^(?i)` + rdnType + `=[^,]+$`)
 
 // misreadKey explains what YAML reads as a key although it was not meant as one, or returns "".
 func misreadKey(got string, known fields) string {

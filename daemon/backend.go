@@ -105,14 +105,14 @@ func acceptFileOf(f tables.FileStatus, state control.State) control.AcceptFile {
 		Modified: control.Time{Time: f.Modified},
 		Entries:  int64(f.Entries), Domains: int64(f.Domains), Aliases: int64(f.Aliases),
 		Trouble: f.Trouble, Since: control.Time{Time: f.Since}, Doubt: f.Doubt,
-		Unread: int64(f.Unread), Unmatched: int64(f.Unmatched), Suspicious: int64(f.Doubtfuls)}
+		Unread: int64(f.Unread), Unmatched: int64(f.Unmatched), Suspicious: int64(f.Suspicious)}
 	for _, p := range f.Problems {
 		out.UnreadLines = append(out.UnreadLines, p.String())
 	}
 	for _, p := range f.Unjudged {
 		out.UnmatchedLines = append(out.UnmatchedLines, p.String())
 	}
-	for _, p := range f.Doubtful {
+	for _, p := range f.SuspiciousLines {
 		out.SuspiciousLines = append(out.SuspiciousLines, p.String())
 	}
 	return out

@@ -12,12 +12,14 @@ import (
 	"rcpt-milter/address"
 	"rcpt-milter/config"
 	"rcpt-milter/policy"
+	tables "rcpt-milter/postfix/table"
 )
 
 // canaries watches addresses whose presence or absence indicates a fault. A canary in a domain alias is known by
 // the same local part in a target.
 type canaries struct {
 	named atomic.Pointer[config.Config]
+	files *tables.Files
 	index func() index // returns the index in effect
 	log   *slog.Logger
 
@@ -26,8 +28,8 @@ type canaries struct {
 }
 
 // newCanaries returns a watch without addresses.
-func newCanaries(i func() index, log *slog.Logger) *canaries {
-	c := &canaries{index: i, log: log, raised: map[address.Address]bool{}}
+func newCanaries(files *tables.Files, i func() index, log *slog.Logger) *canaries {
+	c := &canaries{files: files, index: i, log: log, raised: map[address.Address]bool{}}
 	c.Set(&config.Config{})
 	return c
 }
@@ -35,10 +37,38 @@ func newCanaries(i func() index, log *slog.Logger) *canaries {
 // Set replaces the addresses. The next check uses them.
 func (c *canaries) Set(named *config.Config) { c.named.Store(named) }
 
+// canaryForms returns the addresses in the index that a canary may stand for: itself, and the same local part in each
+// target if the configuration or an accept file makes its domain an alias.
+func canaryForms(c *config.Config, files *tables.Files, canary address.Address) []address.Address {
+	forms := []address.Address{canary}
+	direct := func(domain string) []string { return targetsOf(c, files, domain) }
+	for target := range address.FollowAliases(canary.Domain(), direct, func(d string) string { return d }) {
+		if len(forms) > policy.MaxTargets { // beyond, every recipient of the alias is accepted
+			break
+		}
+		if form := canary.In(target); !form.IsZero() {
+			forms = append(forms, form)
+		}
+	}
+	return forms
+}
+
+// guardedCanaries returns a function that returns the addresses in the index that must not be removed, by
+// canaries.accept.
+func (sm *syncManager) guardedCanaries(c *config.Config) func() []address.Address {
+	return func() []address.Address {
+		var all []address.Address
+		for _, a := range c.Canaries.Accept {
+			all = append(all, canaryForms(c, sm.files, a)...)
+		}
+		return all
+	}
+}
+
 // lookup returns the address by which the index knows a canary. It returns false if there is none, or if the index
 // cannot tell.
 func (c *canaries) lookup(i index, canary address.Address) (found address.Address, known bool, err error) {
-	for _, form := range c.named.Load().Forms(canary) {
+	for _, form := range canaryForms(c.named.Load(), c.files, canary) {
 		entry, lookupErr := i.Lookup(form)
 		if entry.Known && lookupErr == nil {
 			return form, true, nil
@@ -75,7 +105,7 @@ func (c *canaries) Check() {
 
 // haveBeenRead reports whether all directories that may know a canary have been read.
 func (c *canaries) haveBeenRead(i index, canary address.Address) bool {
-	return !slices.ContainsFunc(c.named.Load().Forms(canary), func(form address.Address) bool {
+	return !slices.ContainsFunc(canaryForms(c.named.Load(), c.files, canary), func(form address.Address) bool {
 		return !hasBeenRead(i, form.Domain())
 	})
 }

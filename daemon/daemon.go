@@ -143,12 +143,14 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 	}
 	d.maintenance = newMaintenance(d.store, c, log)
 	d.refusals = newRefusals(d.store, log, time.Now)
+	d.files = d.newAcceptFiles(ctx, at)
 	d.syncs = newSyncManager(d.store, d.metrics, log)
+	d.syncs.files = d.files
 	d.fleet = newFleet(d.store, d.syncs, c, d.version, log)
 	d.fleet.find = d.findForEdge
 	d.syncs.observeLag = d.fleet.observeLag
 	d.exportFile = newExportFile(d)
-	d.canaries = newCanaries(d.index, log)
+	d.canaries = newCanaries(d.files, d.index, log)
 	d.emptyLog = &emptyLog{log: log,
 		empty:   func() []string { return emptyDomains(d.config.Load(), d.index(), d.files) },
 		explain: func(domain string) string { return control.EmptyDomainText(domain, d.config.Load().WhenNotReady) }}
@@ -159,7 +161,6 @@ func (d *daemon) assemble(ctx context.Context, c *config.Config, at store.Config
 		d.emptyLog.Check()
 		d.states.Check()
 	}
-	d.files = d.newAcceptFiles(ctx, at)
 	first, err := d.prepare(c)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"rcpt-milter/config"
 	"rcpt-milter/control/metrics"
 	"rcpt-milter/mirror"
+	tables "rcpt-milter/postfix/table"
 	"rcpt-milter/store"
 )
 
@@ -25,6 +26,7 @@ type syncManager struct {
 	onPass  func(directory string) // called after each pass; set before Run
 	// observeLag is called when a change has taken effect; set before Run.
 	observeLag func(directory string, behind time.Duration)
+	files      *tables.Files // the accept files; set before prepare
 
 	expiries *expiryWatch
 	heap     *heapRelease
@@ -50,7 +52,7 @@ type syncedDirectory struct {
 // newSyncManager returns a manager without directories.
 func newSyncManager(s *store.Store, metrics *metrics.Metrics, log *slog.Logger) *syncManager {
 	f := &syncManager{store: s, metrics: metrics, log: log, expiries: newExpiryWatch(log), onPass: func(string) {},
-		observeLag: func(string, time.Duration) {}, gates: map[string]*mirror.Gate{},
+		observeLag: func(string, time.Duration) {}, files: tables.NewFiles(tables.Config{}), gates: map[string]*mirror.Gate{},
 		left: map[string]config.Directory{}}
 	f.current.Store(&directorySet{})
 	f.heap = newHeapRelease(f.running)
@@ -176,7 +178,7 @@ func (sm *syncManager) retireRemoved(c *config.Config) []mirror.Runner {
 		sm.retired, begin = append(sm.retired, r), append(begin, r)
 	}
 	for _, r := range sm.retired {
-		r.SetCanaries(c.GuardedCanaries())
+		r.SetCanaries(sm.guardedCanaries(c))
 		r.SetGuarded(c.Guards)
 		r.SetHandoverLag(sm.handoverLag(c, r.Name(), 0))
 	}

@@ -63,7 +63,7 @@ func rulesOf(d config.Directory) mirror.Rules {
 
 // limitsOf returns the limits that depend on keys outside of the directory's entry.
 func (sm *syncManager) limitsOf(c *config.Config, d config.Directory) mirror.Limits {
-	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: c.GuardedCanaries(),
+	return mirror.Limits{LateAfter: c.LateAfter, StaleAfter: c.StaleAfter, Canaries: sm.guardedCanaries(c),
 		Guarded: c.Guards, RedactValues: c.Log.HashAddresses,
 		HandoverLag: sm.handoverLag(c, d.Name, d.ReplicationLag)}
 }

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"rcpt-milter/address"
 	"rcpt-milter/store"
 )
 
@@ -48,7 +47,7 @@ func TestApproveAfterAChange(t *testing.T) {
 	for name, change := range wrong {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, func(_ *world, c *Config) {
-				c.Guard, c.Canaries = usualGuard, []address.Address{mustParse(t, "ann@corp.example")}
+				c.Guard, c.Canaries = usualGuard, fixedCanaries(mustParse(t, "ann@corp.example"))
 			})
 			ann := w.user("Ann", "ann@corp.example")
 			w.user("Bob", "bob@corp.example")
@@ -125,7 +124,7 @@ func TestApproveAfterAnotherView(t *testing.T) {
 // removals that its mirror held.
 func TestApproveAfterRetirement(t *testing.T) {
 	w := newWorld(t, func(_ *world, c *Config) {
-		c.Guard, c.Canaries = usualGuard, []address.Address{mustParse(t, "ann@corp.example")}
+		c.Guard, c.Canaries = usualGuard, fixedCanaries(mustParse(t, "ann@corp.example"))
 	})
 	ann := w.user("Ann", "ann@corp.example")
 	w.user("Bob", "bob@corp.example")
@@ -170,7 +169,7 @@ func TestApproveTakesOnlyWhatIsHeld(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, d2, s2 := two(t, func(_ *world, c *Config) {
 				c.Guard = Guard{Percent: 5, Count: 50, Max: 500, Share: 30, Window: 24 * time.Hour}
-				c.Canaries = []address.Address{mustParse(t, "ceo@corp.example")}
+				c.Canaries = fixedCanaries(mustParse(t, "ceo@corp.example"))
 			})
 			for _, n := range []string{"a", "b", "c", "d", "e"} {
 				w.user(n, n+"@corp.example")

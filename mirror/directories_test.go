@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"rcpt-milter/address"
 	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
 )
@@ -183,7 +182,7 @@ func TestTwoDirectoriesJudgeAtOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTwoDirectories(t, func(c *Config) {
-				c.Guard, c.Canaries = usualGuard, []address.Address{mustParse(t, canary)}
+				c.Guard, c.Canaries = usualGuard, fixedCanaries(mustParse(t, canary))
 			})
 			w.user("Stays", "stays@corp.example")
 			w.add(adsim.User, "CN=Stays too,"+elsewhere, "stays.too@corp.example", "other@canary.example")

@@ -247,9 +247,12 @@ func shortDuration(d time.Duration) string {
 	return text
 }
 
-// firstLostCanary returns the first canary that would be removed, or an empty string.
-func firstLostCanary(pass *store.Pass, canaries []address.Address) (string, error) {
-	for _, a := range canaries {
+// firstLostCanary returns the first canary that would be removed, or an empty string. Nil means no canaries.
+func firstLostCanary(pass *store.Pass, canaries func() []address.Address) (string, error) {
+	if canaries == nil {
+		return "", nil
+	}
+	for _, a := range canaries() {
 		if lost, err := pass.WouldLose(a); err != nil || lost {
 			return a.String(), err
 		}

@@ -35,7 +35,7 @@ func TestHoldAfterAnEmptyFullPass(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, func(_ *world, config *Config) {
 				config.Guard = Guard{Percent: 5, Count: 50, Max: 500, Share: 30, Window: 24 * time.Hour}
-				config.Limits, config.Canaries = limits, c.canaries
+				config.Limits, config.Canaries = limits, fixedCanaries(c.canaries...)
 			})
 			w.user("Ann", "ann@corp.example")
 			w.user("Bob", "bob@corp.example")

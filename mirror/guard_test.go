@@ -114,7 +114,7 @@ func TestCanary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, func(w *world, c *Config) { c.Canaries, c.Poll = []address.Address{ceo}, time.Hour })
+	w := newWorld(t, func(w *world, c *Config) { c.Canaries, c.Poll = fixedCanaries(ceo), time.Hour })
 	ann, bob := w.user("Ann", "ann@corp.example"), w.user("Bob", "bob@corp.example", "ceo@corp.example")
 	w.user("Cid", "cid@corp.example")
 	w.pass(store.Full)

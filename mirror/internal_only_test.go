@@ -165,7 +165,7 @@ func TestInternalOnlyCanary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, func(_ *world, c *Config) { applyInternalOnly(c); c.Canaries = []address.Address{ceo} })
+	w := newWorld(t, func(_ *world, c *Config) { applyInternalOnly(c); c.Canaries = fixedCanaries(ceo) })
 	boss, both := w.user("Boss", "ceo@corp.example"), w.user("Both", "ceo@corp.example")
 	ann := w.user("Ann", "ann@corp.example")
 	w.pass(store.Full)

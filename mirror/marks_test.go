@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"rcpt-milter/address"
 	"rcpt-milter/store"
 	"rcpt-milter/testenv/adsim"
 )
@@ -55,8 +54,8 @@ func TestMarkOfOtherRules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, _, _ := guardedPair(t, func(c *Config) {
-				c.Canaries = []address.Address{mustParse(t,
-					"ann@corp.example")}
+				c.Canaries = fixedCanaries(mustParse(t,
+					"ann@corp.example"))
 			})
 			w.add(adsim.User, "CN=Mail,"+people)
 			w.must(w.d.Modify(w.user("Mailed"), adsim.Set("mail", "mailed@corp.example")))
@@ -84,7 +83,7 @@ func TestMarkOfOtherRules(t *testing.T) {
 // back, which no read with the wrong rules shows. dc2 has only the first of these changes.
 func TestMarkOfOtherRulesForHours(t *testing.T) {
 	w, d2, _ := guardedPair(t, nil)
-	w.config.Canaries = []address.Address{mustParse(t, "ann@corp.example")}
+	w.config.Canaries = fixedCanaries(mustParse(t, "ann@corp.example"))
 	w.config.Rules.Bases = []string{elsewhere}
 	w.restart()
 	if info := w.pass(store.Full); info.Hold == "" {
@@ -112,7 +111,7 @@ func TestMarkOfOtherRulesForHours(t *testing.T) {
 // since the pass at dc1. The mark is judged by what dc2 may not have yet, and an approval of the removals at
 // dc1 still includes it.
 func TestMarkOfAnotherController(t *testing.T) {
-	w, d2, _ := guardedPair(t, func(c *Config) { c.Canaries = []address.Address{mustParse(t, "ann@corp.example")} })
+	w, d2, _ := guardedPair(t, func(c *Config) { c.Canaries = fixedCanaries(mustParse(t, "ann@corp.example")) })
 	ann, err := w.d.Lookup("CN=Ann," + people)
 	w.must(err)
 	w.set(ann.GUID)

@@ -92,8 +92,9 @@ type Limits struct {
 	// ReplicationLag.
 	HandoverLag func(domain string) time.Duration
 
-	// Canaries must not be removed. If a pass would remove one, its removals are held.
-	Canaries []address.Address
+	// Canaries returns the addresses that must not be removed. If a pass would remove one, its removals are held.
+	// Nil means none.
+	Canaries func() []address.Address
 
 	// Guarded reports whether recipients in a canonical domain are judged. The guard considers only such domains
 	// individually. Nil means all domains.

@@ -31,10 +31,9 @@ const retiredInterval = 10 * time.Minute
 type RetiredConfig struct {
 	Name     string // name in the store
 	Store    *store.Store
-	Guard    Guard             // applies to addresses that no other directory has
-	Canaries []address.Address // initial canaries, as in Limits; SetCanaries changes them
-
-	Guarded func(domain string) bool // initial value, as in Limits; SetGuarded changes it
+	Guard    Guard                    // applies to addresses that no other directory has
+	Canaries func() []address.Address // initial value, as in Limits; SetCanaries changes it
+	Guarded  func(domain string) bool // initial value, as in Limits; SetGuarded changes it
 	// HandoverLag is as in Limits, except that nil means zero. SetHandoverLag changes it.
 	HandoverLag func(domain string) time.Duration
 
@@ -48,7 +47,7 @@ type RetiredConfig struct {
 // drops the directory from the store. All methods are safe for concurrent use.
 type RetiredDirectory struct {
 	config      RetiredConfig
-	canaries    atomic.Pointer[[]address.Address]
+	canaries    atomic.Pointer[func() []address.Address]
 	guarded     atomic.Pointer[func(domain string) bool]
 	handoverLag atomic.Pointer[func(domain string) time.Duration]
 
@@ -84,8 +83,10 @@ func (r *RetiredDirectory) SetHandoverLag(lag func(domain string) time.Duration)
 	r.handoverLag.Store(&lag)
 }
 
-// SetCanaries replaces the canaries, with effect from the next pass.
-func (r *RetiredDirectory) SetCanaries(canaries []address.Address) { r.canaries.Store(&canaries) }
+// SetCanaries replaces the canaries, with effect from the next pass. Nil means none.
+func (r *RetiredDirectory) SetCanaries(canaries func() []address.Address) {
+	r.canaries.Store(&canaries)
+}
 
 // SetGuarded replaces Guarded, with effect from the next pass. Nil means all domains.
 func (r *RetiredDirectory) SetGuarded(guarded func(domain string) bool) { r.guarded.Store(&guarded) }

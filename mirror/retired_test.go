@@ -17,8 +17,8 @@ import (
 func (w *world) retire(guard Guard, canaries ...address.Address) *RetiredDirectory {
 	w.t.Helper()
 	w.mirror.Close()
-	return NewRetiredDirectory(RetiredConfig{Name: "corp", Store: w.store, Guard: guard, Canaries: canaries,
-		Now: w.config.Now, Log: slog.New(slog.DiscardHandler)})
+	return NewRetiredDirectory(RetiredConfig{Name: "corp", Store: w.store, Guard: guard,
+		Canaries: fixedCanaries(canaries...), Now: w.config.Now, Log: slog.New(slog.DiscardHandler)})
 }
 
 func (w *world) retirePass(r *RetiredDirectory) store.PassInfo {

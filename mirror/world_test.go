@@ -169,3 +169,8 @@ func (w *world) wantEqual() {
 	w.t.Helper()
 	w.wantKnown(slices.Collect(maps.Keys(w.d.Owners(w.config.Rules.Bases...)))...)
 }
+
+// fixedCanaries is Limits.Canaries with these addresses.
+func fixedCanaries(all ...address.Address) func() []address.Address {
+	return func() []address.Address { return all }
+}

@@ -10,8 +10,8 @@ import (
 	"rcpt-milter/address"
 )
 
-// maxTargets limits the targets that are looked up for one alias, over all its steps.
-const maxTargets = 16
+// MaxTargets limits the targets that are looked up for one alias, over all its steps.
+const MaxTargets = 16
 
 // aliasedByKey is the value of AliasedBy for an alias in the configuration.
 const aliasedByKey = "domain_aliases"
@@ -30,7 +30,7 @@ type AliasTarget struct {
 	Domain string // canonical
 	By     string // domain_aliases, or the file and line of the entry
 	// Foreign reports that an accept file maps to a domain that is not ours, or that this target exceeds
-	// maxTargets. The index cannot answer for such a target, so every recipient of the alias is accepted.
+	// MaxTargets. The index cannot answer for such a target, so every recipient of the alias is accepted.
 	Foreign bool
 	// Alias reports that the target is itself an alias. The index may have no address in it.
 	Alias bool
@@ -71,8 +71,8 @@ func (p *Policy) AliasTargets(domain string) []AliasTarget {
 	var all []AliasTarget
 	for target, alias := range address.FollowAliases(domain, p.aliasSteps, AliasTarget.domain) {
 		target.Alias = alias
-		target.Foreign = target.Foreign || len(all) == maxTargets
-		if all = append(all, target); len(all) > maxTargets {
+		target.Foreign = target.Foreign || len(all) == MaxTargets
+		if all = append(all, target); len(all) > MaxTargets {
 			break
 		}
 	}

@@ -216,15 +216,15 @@ func TestAliasTargets(t *testing.T) {
 		})
 	}
 	got := p.AliasTargets("n0.test")
-	if len(got) != maxTargets+1 || !got[maxTargets].Foreign {
-		t.Errorf("a long chain leads to %+v, want %d targets and one that is not looked up", got, maxTargets)
+	if len(got) != MaxTargets+1 || !got[MaxTargets].Foreign {
+		t.Errorf("a long chain leads to %+v, want %d targets and one that is not looked up", got, MaxTargets)
 	}
 }
 
 // TestTooManyTargets checks an alias with more targets than are looked up. Its recipients must be accepted,
 // because one of the other targets may have them.
 func TestTooManyTargets(t *testing.T) {
-	for _, n := range []int{1, maxTargets, maxTargets + 1, 3 * maxTargets} {
+	for _, n := range []int{1, MaxTargets, MaxTargets + 1, 3 * MaxTargets} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			aliases := map[string][]aliasLine{}
 			p := testPolicy(t, func(cfg *Config) {
@@ -244,8 +244,8 @@ func TestTooManyTargets(t *testing.T) {
 				}
 			}
 			d := p.Decide(context.Background(), query("nobody@alias.test"))
-			if accepted := d.Reply.IsContinue(); accepted != (n > maxTargets) {
-				t.Errorf("unknown in %d targets: %s", maxTargets, d.Verdict)
+			if accepted := d.Reply.IsContinue(); accepted != (n > MaxTargets) {
+				t.Errorf("unknown in %d targets: %s", MaxTargets, d.Verdict)
 			}
 		})
 	}

@@ -34,7 +34,7 @@ func (e *examination) checkHostTable(class, parameter string, delivers bool) {
 	level, domains, why := Problem, enforced, rejects+"so those that only the directory has get no mail."
 	switch {
 	case len(enforced) > 0 && slices.ContainsFunc(tables, e.isExport):
-		level, why = Note, "The daemon exports one of them. Until the next export, Postfix rejects new recipients."
+		level, why = Note, "The daemon exports one of them. "+untilExport
 	case len(enforced) > 0:
 	case len(below) > 0:
 		level, domains, why = Note, below, rejects+"which is right only if the directory has none there."

@@ -171,16 +171,11 @@ func (e *examination) optionOf(l listener, m Milter, option, parameter string) s
 
 // checkActions checks the default action if the daemon does not answer.
 func (e *examination) checkActions() {
-	groups := e.byValue(func(l listener, m Milter) string {
-		_, given := m.Options["default_action"]
-		switch action := e.optionOf(l, m, "default_action", "milter_default_action"); {
-		case !given && !e.isSet(l.Service, "milter_default_action"):
-			return "unset"
-		case action == "tempfail" || action == "shutdown":
-			return ""
-		default:
+	groups := e.byValue(func(l listener, _ Milter) string {
+		if action := e.actionOf(l); action != "tempfail" && action != "shutdown" {
 			return action
 		}
+		return ""
 	})
 	for _, action := range slices.Sorted(maps.Keys(groups)) {
 		what := fmt.Sprintf("without the daemon, %s takes milter_default_action %s", names(groups[action]), action)
@@ -190,6 +185,10 @@ func (e *examination) checkActions() {
 			what = "milter_default_action of " + names(groups[action]) + " is not set"
 			why = "The default differs between releases (tempfail, shutdown)."
 		case "accept", "quarantine":
+			if action == "accept" && e.exportDecides() {
+				e.find("default-action", Note, what, "Postfix then rejects by the exported table in relay_recipient_maps.")
+				continue
+			}
 			why = "During a restart of the daemon mail for unknown recipients is accepted, " +
 				"for the rest of each SMTP session."
 		case "reject":
@@ -197,6 +196,15 @@ func (e *examination) checkActions() {
 		}
 		e.find("default-action", Problem, what, why, e.withOption(groups[action][0], "default_action=tempfail"))
 	}
+}
+
+// actionOf returns the default action of a listener that uses the daemon, or "unset".
+func (e *examination) actionOf(l listener) string {
+	_, given := l.ours[0].Options["default_action"]
+	if !given && !e.isSet(l.Service, "milter_default_action") {
+		return "unset"
+	}
+	return e.optionOf(l, l.ours[0], "default_action", "milter_default_action")
 }
 
 // withOption returns the command that sets an option of the daemon in smtpd_milters.

@@ -237,10 +237,6 @@ func TestProblems(t *testing.T) {
 			`recipient_delimiter is "+" in Postfix and "" in config.yaml`, `in config.yaml: recipient_delimiter: "+"`},
 		{"SELinux", func(s *scene) { s.denied = Denial{time.Now().Add(-time.Hour), "avc: denied { connectto }"} },
 			"selinux-denied", "connectto", ""},
-		{"the exported table", func(s *scene) {
-			s.set("relay_recipient_maps", "lmdb:/var/lib/rcpt-milter/list")
-			s.Export = "/var/lib/rcpt-milter/list"
-		}, "old-table", "lmdb:/var/lib/rcpt-milter/list", "postconf -e 'relay_recipient_maps ='"},
 		{"a live table of the directory",
 			func(s *scene) { s.set("relay_recipient_maps", "proxy:ldap:/etc/postfix/ad.cf") },
 			"old-table", "ldap:/etc/postfix/ad.cf", "postconf -e 'relay_recipient_maps ='"},

@@ -22,15 +22,18 @@ func (e *examination) checkOldTable() {
 		e.checkEdgeSync(table)
 	}
 	what := fmt.Sprintf("relay_recipient_maps is still in effect (%s)", text.List(tables, 5))
+	enforced, others := e.byMode()
+	if !slices.ContainsFunc(tables, func(table string) bool { return !e.isExport(table) }) {
+		e.exportedTable(what, enforced)
+		return
+	}
 	why := "Postfix rejects other recipients before it asks the daemon, so new ones in the directory get no mail."
 	if slices.ContainsFunc(tables, e.isExport) {
-		why = "The daemon exports this table for the time without a daemon. Until the next export, Postfix rejects " +
-			"new recipients."
+		why = "The daemon exports one of them. " + untilExport
 	} else if slices.ContainsFunc(tables, func(t string) bool { return strings.HasPrefix(t, "ldap:") }) {
 		why = "Postfix asks the directory for each recipient, before it asks the daemon: an outage of the directory " +
 			"defers all mail, and what its filter lacks is rejected."
 	}
-	enforced, others := e.byMode()
 	switch {
 	case len(enforced) == 0 && len(e.daemon.Domains) > 0:
 		e.find("old-table", Note, what, "This is right until a domain is in mode enforce. Then remove it.",
@@ -171,6 +174,36 @@ func (e *examination) recipientTables(parameter string) (tables []string) {
 		return nil
 	}
 	return tables
+}
+
+// untilExport is the consequence of an exported table beside the daemon.
+const untilExport = "Until the next export, Postfix rejects new recipients."
+
+// exportedTable finds the exported table beside the milter. Unlike another table, it protects no domain in mode report,
+// and its source is not the administrator's.
+func (e *examination) exportedTable(what string, enforced []string) {
+	switch remove := e.set("relay_recipient_maps", ""); {
+	case e.exportDecides() && !slices.ContainsFunc(e.asked(), func(l listener) bool { return e.actionOf(l) != "accept" }):
+		e.find("old-table", Note, what, "While no daemon runs, Postfix rejects by this table, which the daemon exports "+
+			"(default_action=accept). "+untilExport+" So export.every should be some seconds only.")
+	case len(enforced) == 0:
+		e.find("old-table", Note, what, "The daemon exports this table. "+untilExport, remove)
+	default:
+		e.find("old-table", Problem, what, "The daemon exports this table for the time without a daemon. "+untilExport,
+			remove)
+	}
+}
+
+// exportDecides reports whether the exported table knows the recipients of all enforced domains, without the daemon.
+func (e *examination) exportDecides() bool {
+	exported := false
+	for _, word := range list(e.Value(nil, "relay_recipient_maps")) {
+		exported = exported || slices.ContainsFunc(members(word), e.isExport)
+	}
+	enforced, _ := e.byMode()
+	return exported && !slices.ContainsFunc(enforced, func(domain string) bool {
+		return e.classOf(domain) != "relay_domains"
+	})
 }
 
 // isExport reports whether a table is made from the file that the daemon exports.

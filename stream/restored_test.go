@@ -57,7 +57,9 @@ func holding(t *testing.T, hold bool) *trio {
 	gone := w.domain.add("gone", "gone@corp.example")
 	w.hub = newHub(t, "hub", w.domain, w.engine.client("hub")).start()
 	w.edge = newEdge(t, "edge", w.engine.client("edge"))
-	w.edge.config.Limits.Canaries = []address.Address{parse(t, "gone@corp.example")}
+	w.edge.config.Limits.Canaries = func() []address.Address {
+		return []address.Address{parse(t, "gone@corp.example")}
+	}
 	w.edge.start()
 	equal(t, w.hub, w.edge)
 	if hold {

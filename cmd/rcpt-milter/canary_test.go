@@ -55,27 +55,44 @@ func TestCanaries(t *testing.T) {
 
 // TestCanariesOfAnAlias: a canary in a domain alias is the same local part in the target.
 func TestCanariesOfAnAlias(t *testing.T) {
-	r := newRig(t, "canaries: {accept: [ceo@alias.example], refuse: [no-such-user@alias.example]}",
-		"domain_aliases: {alias.example: report.example, report.example: corp.example}")
-	r.enforce("alias.example")
+	for name, lines := range map[string][]string{
+		"by the configuration": {"domain_aliases: {alias.example: report.example, report.example: corp.example}"},
+		"by a file and the configuration": {"domain_aliases: {report.example: corp.example}",
+			"@alias.example @report.example\n"},
+		"by a file": {"", "@alias.example @report.example\n@report.example @other.example, @corp.example\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "canaries: {accept: [ceo@alias.example], refuse: [no-such-user@alias.example]}", lines[0])
+			r.enforce("alias.example", "other.example")
+			for _, text := range lines[1:] {
+				r.edit("removal_grace: 0s\n", "removal_grace: 0s\naccept_files: ["+r.write("virtual", text)+"]\n")
+			}
+			r.testCanariesOfAnAlias()
+		})
+	}
+}
+
+func (r *rig) testCanariesOfAnAlias() {
+	r.t.Helper()
 	ceo := r.addUser("ceo", "smtp:ceo@corp.example")
+	r.addUser("own", "smtp:own@other.example")
 	d := r.serve()
 	r.want(exitOK, "sync", "--wait")
 	r.want(exitOK, "lookup", "ceo@alias.example")
 	if s := r.status(); len(s.Alarms) != 0 || strings.Contains(d.log.String(), "canary inactive") {
-		t.Errorf("on a good day: alarms %q, log\n%s", s.Alarms, d.log)
+		r.t.Errorf("on a good day: alarms %q, log\n%s", s.Alarms, d.log)
 	}
 	r.delete(ceo)
 	r.want(exitOK, "sync", "--wait")
 	if d := r.status().Directories[0]; d.HeldRemovals != 1 || !strings.Contains(d.HoldReason, "ceo@corp.example") {
-		t.Errorf("%d removals held: %s", d.HeldRemovals, d.HoldReason)
+		r.t.Errorf("%d removals held: %s", d.HeldRemovals, d.HoldReason)
 	}
 	r.want(exitOK, "lookup", "ceo@alias.example")
 	bad := r.addUser("bad", "smtp:no-such-user@corp.example")
 	r.want(exitOK, "sync", "--wait")
 	if s := r.status(); len(s.Alarms) != 1 || !strings.HasPrefix(s.Alarms[0], "no-such-user@alias.example ") ||
 		!strings.Contains(s.Alarms[0], "CN=bad,CN=Users,"+base) {
-		t.Errorf("alarms %q", s.Alarms)
+		r.t.Errorf("alarms %q", s.Alarms)
 	}
 	r.delete(bad)
 	r.want(exitOK, "removals", "approve")

@@ -136,7 +136,7 @@ func TestHelpWidth(t *testing.T) {
 		if c.Name() == "completion" || c.Name() == "help" {
 			return
 		}
-		for line := range strings.Lines(c.Long + "\n" + c.Flags().FlagUsagesWrapped(helpColumns)) {
+		for line := range strings.Lines(c.Long + "\n" + c.UsageString()) {
 			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > helpColumns {
 				t.Errorf("a line of the help of %q has %d columns: %s", c.CommandPath(), n, line)
 			}

@@ -169,8 +169,9 @@ func (a *app) root() *cobra.Command {
 			return &exitError{exitUsage, fmt.Errorf("expected a command; see %q", root.Name()+" --help")}
 		},
 	}
-	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "FlagUsages",
-		fmt.Sprintf("FlagUsagesWrapped %d", helpColumns)))
+	root.SetUsageTemplate(strings.NewReplacer("FlagUsages", fmt.Sprintf("FlagUsagesWrapped %d", helpColumns),
+		`[command] --help" for more information about a command`, `COMMAND --help" for the help of a command`,
+	).Replace(root.UsageTemplate()))
 	root.PersistentFlags().StringVar(&a.configPath, "config", config.DefaultPath, "use this `FILE`")
 	root.Flags().BoolVar(&showVersion, "version", false, "show the version")
 	root.MarkPersistentFlagFilename("config", "yaml", "yml")

@@ -80,6 +80,7 @@ func freshStatus() control.Status {
 				Added: 1234567, Changed: 456789, Result: control.ResultOK},
 			FullPassReason: "it was never read before", NextPass: before(-2 * time.Second),
 			DeletedObjectsVisible: ptr(true), Notify: true,
+			Expiry: &control.ExpiryStatus{Certificate: before(-300 * 24 * time.Hour), Account: before(-25 * time.Hour)},
 		}},
 	}
 }
@@ -128,6 +129,7 @@ func troubledStatus() control.Status {
 	d.HeldRemovals, d.HoldReason, d.DeletedObjectsVisible = 600, "600 removals in 24h exceed max (500)", ptr(false)
 	d.Notify, d.DeletedObjectsGrant = false, directory.GrantDeletedObjects("DC=corp,DC=example",
 		"svc-mail@corp.example")
+	d.Expiry.Password, d.Expiry.Account = before(5*time.Hour), control.Time{}
 	d.Warnings = []string{"ldaps://corp.example:636 leads to dc1.corp.example or to dc2.corp.example, and each " +
 		"change costs a full pass"}
 	d.LastIncremental.Result = control.ResultHeld

@@ -29,21 +29,21 @@ func (w Writer) linkLine(p *terminal.Page, l control.LinkStatus) {
 		p.More(text.Printable(l.LastError))
 	}
 	if !l.CertificateExpires.IsZero() {
-		p.Line("certificates", w.expiryText(p, l.CertificateExpires))
+		p.Line("certificates", w.expiryText(p, "one ", l.CertificateExpires))
 	}
 }
 
-// expiryWarning is how long before its expiry a certificate is highlighted.
+// expiryWarning is how long before an expiry it is highlighted.
 const expiryWarning = 30 * 24 * time.Hour
 
-// expiryText says how long certificates are valid.
-func (w Writer) expiryText(p *terminal.Page, at control.Time) string {
+// expiryText says how long something is valid. subject begins the sentence if it expires soon: "one " of several.
+func (w Writer) expiryText(p *terminal.Page, subject string, at control.Time) string {
 	date := at.In(w.Now().Location()).Format("2006-01-02")
 	switch left := at.Sub(w.Now()); {
 	case left <= 0:
-		return p.Warn("one expired on " + date)
+		return p.Warn(subject + "expired on " + date)
 	case left < expiryWarning:
-		return p.Warn("one expires on " + date)
+		return p.Warn(subject + "expires on " + date)
 	}
 	return "valid until " + date
 }
@@ -177,6 +177,6 @@ func (w Writer) engineLines(p *terminal.Page, e *control.EngineStatus) {
 	p.Line("disk", fmt.Sprintf("%.1f of %d MiB in %s", float64(e.Disk)/(1<<20), e.MaxDisk>>20,
 		text.Count(int64(e.Streams), "stream", "streams")))
 	if !e.Expires.IsZero() {
-		p.Line("certificates", w.expiryText(p, e.Expires))
+		p.Line("certificates", w.expiryText(p, "one ", e.Expires))
 	}
 }

@@ -290,11 +290,27 @@ func (w Writer) controllerLines(p *terminal.Page, d control.DirectoryStatus, off
 	if d.Notify {
 		p.Line("notification", "the controller tells when something changes")
 	}
+	w.expiryLines(p, d.Expiry)
 	if d.DeletedObjectsVisible != nil && !*d.DeletedObjectsVisible {
 		p.Line("deleted objects", p.Warn("not visible: removals are noticed by full passes only"))
 		p.More("give the account the right to list them, on a controller, as a domain administrator:")
 		for _, command := range d.DeletedObjectsGrant {
 			p.More(text.Printable(command))
+		}
+	}
+}
+
+// expiryLines writes when a directory can no longer be read.
+func (w Writer) expiryLines(p *terminal.Page, e *control.ExpiryStatus) {
+	if e == nil {
+		return
+	}
+	for _, of := range []struct {
+		name, subject string
+		at            control.Time
+	}{{"certificates", "one ", e.Certificate}, {"password", "", e.Password}, {"account", "", e.Account}} {
+		if !of.at.IsZero() {
+			p.Line(of.name, w.expiryText(p, of.subject, of.at))
 		}
 	}
 }

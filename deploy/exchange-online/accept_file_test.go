@@ -258,6 +258,38 @@ func TestAcceptFileDomains(t *testing.T) {
 	}
 }
 
+// TestAcceptFileAge: the accept file is as old as its export, for accept_files_max_age, and never from the future.
+func TestAcceptFileAge(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		exported time.Duration // from now
+		want     time.Duration // of the file, from now
+	}{
+		{"an hour old", -time.Hour, -time.Hour}, {"by a clock that is ahead", 30 * time.Minute, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			now := time.Now()
+			export, target := filepath.Join(t.TempDir(), "export.json"), filepath.Join(t.TempDir(), "cloud")
+			writeFile(t, export, saved(t, now.Add(c.exported)))
+			if out, err := convert(t, "--domains", "example.com", export, target); err != nil {
+				t.Fatalf("%v, %s", err, out)
+			}
+			info, err := os.Stat(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			earliest := now.Add(c.want).Truncate(time.Second)
+			latest := earliest.Add(time.Second)
+			if c.want == 0 {
+				latest = time.Now()
+			}
+			if m := info.ModTime(); m.Before(earliest) || m.After(latest) {
+				t.Errorf("modified %v, want from %v to %v", m, earliest, latest)
+			}
+		})
+	}
+}
+
 // TestAcceptFileLostDomain: an export without any address of a domain that the accept file has is
 // refused, however small the domain is.
 func TestAcceptFileLostDomain(t *testing.T) {

@@ -22,9 +22,9 @@ func (t *Table) Actions() (first []Problem, all int) { return t.actions.first, t
 // number of all. Such lines count as they read. A table from a copy on disk has none.
 func (t *Table) Literal() (first []Problem, all int) { return t.literal.first, t.literal.all }
 
-// Doubtful returns the first lines that count, but probably not as they were intended, and the number of all of
+// Suspicious returns the first lines that count, but probably not as they were intended, and the number of all of
 // them: those of Literal and Actions, in the order of the file.
-func (t *Table) Doubtful() (first []Problem, all int) {
+func (t *Table) Suspicious() (first []Problem, all int) {
 	first = slices.Concat(t.literal.first, t.actions.first)
 	slices.SortStableFunc(first, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
 	return first, t.literal.all + t.actions.all

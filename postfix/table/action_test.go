@@ -50,14 +50,14 @@ func TestActions(t *testing.T) {
 	})
 }
 
-// TestDoubtful checks that lines of both kinds are reported in the order of the file.
-func TestDoubtful(t *testing.T) {
+// TestSuspicious checks that lines of both kinds are reported in the order of the file.
+func TestSuspicious(t *testing.T) {
 	table := mustRead(t, "ann@a.example OK\n@a.example REJECT\nx@y@a.example OK\nbob@a.example 550 no\n")
-	first, all := table.Doubtful()
+	first, all := table.Suspicious()
 	if all != 3 || len(first) != 3 || first[0].Line != 2 || first[1].Line != 3 || first[2].Line != 4 {
 		t.Errorf("%d lines: %v, want 2, 3 and 4", all, first)
 	}
-	if first, all := mustRead(t, "ann@a.example OK\n").Doubtful(); all != 0 || len(first) != 0 {
+	if first, all := mustRead(t, "ann@a.example OK\n").Suspicious(); all != 0 || len(first) != 0 {
 		t.Errorf("%d lines of a sound file: %v", all, first)
 	}
 }

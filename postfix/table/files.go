@@ -190,22 +190,22 @@ func (t *Files) Snapshot() []*Table {
 
 // FileStatus is the state of one file.
 type FileStatus struct {
-	File      string
-	Entries   int       // mailboxes and domains in effect
-	Domains   int       // how many of them are @domain
-	Aliases   int       // how many of them map a domain to others
-	Read      time.Time // when they were read
-	Modified  time.Time // modification time of the file from which they were read
-	Trouble   string    // why they are an older copy; empty if they are current
-	Since     time.Time // when that began
-	Doubt     string    // why entries may be missing, so no address is unknown; empty: none are
-	Unsaved   string    // why the copy on disk is not that in effect; empty: it is, or none is kept
-	Problems  []Problem // the first invalid lines
-	Unread    int       // number of invalid lines
-	Unjudged  []Problem // the first lines of domains that are not judged
-	Unmatched int       // number of entries of these domains
-	Doubtful  []Problem // the first lines that count, but probably not as they were intended
-	Doubtfuls int       // number of these lines
+	File            string
+	Entries         int       // mailboxes and domains in effect
+	Domains         int       // how many of them are @domain
+	Aliases         int       // how many of them map a domain to others
+	Read            time.Time // when they were read
+	Modified        time.Time // modification time of the file from which they were read
+	Trouble         string    // why they are an older copy; empty if they are current
+	Since           time.Time // when that began
+	Doubt           string    // why entries may be missing, so no address is unknown; empty: none are
+	Unsaved         string    // why the copy on disk is not that in effect; empty: it is, or none is kept
+	Problems        []Problem // the first invalid lines
+	Unread          int       // number of invalid lines
+	Unjudged        []Problem // the first lines of domains that are not judged
+	Unmatched       int       // number of entries of these domains
+	SuspiciousLines []Problem // the first lines that count, but probably not as they were intended
+	Suspicious      int       // number of these lines
 }
 
 // Status returns the state of all files in their order.
@@ -217,7 +217,7 @@ func (t *Files) Status() []FileStatus {
 			Doubt: w.doubt.text, Unsaved: t.copies.trouble(w)}
 		s.Problems, s.Unread = w.table.Problems()
 		s.Unjudged, s.Unmatched = w.table.Unjudged(t.config.Judged)
-		s.Doubtful, s.Doubtfuls = w.table.Doubtful()
+		s.SuspiciousLines, s.Suspicious = w.table.Suspicious()
 		all = append(all, s)
 	}
 	return all
