@@ -142,7 +142,7 @@ func TestByteOrderMark(t *testing.T) {
 
 // at redirects a configuration to a server, by a URL with another host and port.
 func at(config Config, url string, s *adsim.UnsafeServer) Config {
-	config.URL, config.DialTimeout = url, 300*time.Millisecond
+	config.URL, config.DialTimeout = url, 2*time.Second // a busy machine takes long to connect
 	config.Dialer = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, s.Address())
 	}
