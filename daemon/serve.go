@@ -42,7 +42,7 @@ type Options struct {
 // Serve runs the daemon until ctx ends or a part fails. SIGHUP reloads the configuration. Serve also runs and
 // closes the log. It returns an ErrConfig if the configuration is wrong.
 func Serve(ctx context.Context, o Options) error {
-	limitHeap()
+	defer limitHeap().stop()
 	hangup := make(chan os.Signal, 1) // from now on, SIGHUP does not end the process
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)

@@ -18,11 +18,29 @@ import (
 )
 
 const (
-	memTableSize   = 16 << 20 // bounds a transaction to 2.4 MB and 26,214 entries
-	blockCacheSize = 8 << 20  // required with compression; small, as few lookups read a block
-	logFileSize    = 16 << 20 // the value log stays empty: see parts.go
-	valueThreshold = 1 << 20  // a value of this size goes into the value log
+	blockCacheSize = 8 << 20   // required with compression; small, as few lookups read a block
+	logFileSize    = 16 << 20  // the value log stays empty: see parts.go
+	valueThreshold = 600 << 10 // a value of this size goes into the value log; a tenth of a memory table
 	lockRetry      = 100 * time.Millisecond
+)
+
+// The sizes below limit the memory of a first full pass: see docs/performance.md. Badger builds a table in buffers of
+// 4, 8, 16 MiB and so on, as many as it needs for each block before and after compression. It
+// keeps up to eight such sets, of the largest size that each of them had. With these sizes, 4 and 8 MiB are enough
+// for a memory table and for a table of a compaction.
+const (
+	memTableSize = 6 << 20 // bounds a transaction to 0.9 MB and 9,830 entries
+	tableSize    = 3 << 19
+)
+
+// Badger splits a compaction by the tables of the level below, and builds a table for each part at a time. It merges
+// many tables of level 0 at a time into a level that is nearly empty, so there are few parts. The difference of
+// the first two numbers is too small for Badger to merge tables of level 0 among themselves while it merges
+// others: it builds a single table then, in memory.
+const (
+	level0Tables  = 12 // with so many, Badger merges them
+	level0Stall   = 15 // with so many, commits wait
+	baseLevelSize = 4 << 20
 )
 
 func badgerOptions(config Config) badger.Options {
@@ -36,7 +54,11 @@ func badgerOptions(config Config) badger.Options {
 		WithDetectConflicts(false). // one writer at a time
 		WithNumVersionsToKeep(1).
 		WithMemTableSize(config.memTable).
-		WithNumMemtables(3).
+		WithNumMemtables(1).
+		WithBaseTableSize(tableSize).
+		WithNumLevelZeroTables(level0Tables).
+		WithNumLevelZeroTablesStall(level0Stall).
+		WithBaseLevelSize(baseLevelSize).
 		WithValueLogFileSize(logFileSize).
 		WithValueThreshold(min(valueThreshold, config.memTable/10)). // smaller than a transaction
 		WithBlockCacheSize(config.blockCache).
@@ -91,6 +113,9 @@ func openVerified(config Config) (*badger.DB, error) {
 	if err := prepareFiles(config); err != nil {
 		return nil, err
 	}
+	if config.memTable, err = memTableFor(config); err != nil {
+		return nil, fmt.Errorf("store %s: %w", config.Dir, err)
+	}
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_UN); err != nil {
 		return nil, fmt.Errorf("store %s: unlock: %w", config.Dir, err)
 	}
@@ -126,6 +151,32 @@ func prepareFiles(config Config) error {
 		return fmt.Errorf("store %s: %w", config.Dir, err)
 	}
 	return nil
+}
+
+// formerMemTableSize is the size of the memory tables of earlier versions, at most.
+const formerMemTableSize = 16 << 20
+
+// memTableFor returns the size of the memory tables. Badger reads the logs that a killed process left into tables of
+// this size, and ends the process if a log does not fit. An earlier version had larger tables. Badger makes
+// each log twice as large as its table, and cuts it when it reads it again.
+func memTableFor(config Config) (int64, error) {
+	if config.memTable >= formerMemTableSize {
+		return config.memTable, nil
+	}
+	logs, err := filepath.Glob(filepath.Join(config.Dir, "*.mem"))
+	if err != nil {
+		return 0, err
+	}
+	for _, log := range logs {
+		info, err := os.Stat(log)
+		if err != nil {
+			return 0, err
+		}
+		if info.Size() != 2*config.memTable {
+			return formerMemTableSize, nil
+		}
+	}
+	return config.memTable, nil
 }
 
 // removeEmptyLogs removes logs of memory tables and of values that are empty. A process that is

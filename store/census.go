@@ -118,16 +118,8 @@ func (c *census) set(r censusRow) {
 	s.rows[i] = r
 }
 
-// insert adds a row at an index. The shard grows by an eighth, because append would leave a third of the
-// memory of all shards unused.
-func (s *censusShard) insert(i int, r censusRow) {
-	if len(s.rows) == cap(s.rows) {
-		grown := make([]censusRow, len(s.rows), len(s.rows)+max(4, len(s.rows)/8))
-		copy(grown, s.rows)
-		s.rows = grown
-	}
-	s.rows = slices.Insert(s.rows, i, r)
-}
+// insert adds a row at an index.
+func (s *censusShard) insert(i int, r censusRow) { s.rows = insertTight(s.rows, i, r) }
 
 // remove removes a key and appends its row to removed.
 func (c *census) remove(hash uint64, removed []censusRow) []censusRow {

@@ -12,10 +12,10 @@ import (
 // object with many addresses is therefore stored in parts: the record of the object has a bitmap
 // of its parts, and o/<dir><guid><part> has the addresses of a part. The part of an address is a
 // hash of its text, so a change of one address writes one part. A part reaches the threshold only
-// if an object has half a million addresses.
+// if an object has 300,000 addresses.
 
 // maxInline is the number of addresses up to which an object has a single record. An address with
-// all its marks takes less than 512 bytes, so such a record is half of valueThreshold at most.
+// all its marks takes less than 512 bytes, so such a record stays below valueThreshold.
 const maxInline = 1024
 
 // objectParts is the number of parts of an object. partOf returns one of them.

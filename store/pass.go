@@ -63,12 +63,12 @@ type Pass struct {
 	first           bool      // first full pass: it has no journal
 	fullPassOnAbort bool      // if it is aborted after a write, a full pass is required
 	visible         func(string) bool
-	seen            map[GUID]bool // full pass: objects that the sweep leaves
-	upTo            uint64        // approval: marks of later passes stay; see goes
-	laterHold       string        // approval: why marks of later passes are held; empty means that there are none
-	held            heldDomains   // Commit: their removals are held, all others released
-	holdEmpty       bool          // Commit: see Outcome; false if removals are released, so a redo record lacks it
-	seq             uint32        // next journal row
+	seen            *guidSet    // full pass: objects that the sweep leaves; nil in an incremental pass
+	upTo            uint64      // approval: marks of later passes stay; see goes
+	laterHold       string      // approval: why marks of later passes are held; empty means that there are none
+	held            heldDomains // Commit: their removals are held, all others released
+	holdEmpty       bool        // Commit: see Outcome; false if removals are released, so a redo record lacks it
+	seq             uint32      // next journal row
 	closed          bool
 	redone          bool   // completed after an interruption: it reads nothing now
 	begun           []byte // see Begun; nil means that there is nothing to write
@@ -109,7 +109,7 @@ func (s *Store) Begin(name string, kind Kind, origin Origin) (*Pass, error) {
 		info: PassInfo{Number: number, Directory: name, Kind: kind, Why: origin.Why,
 			Controller: origin.Controller, Started: origin.Started.UTC().Truncate(time.Microsecond)}}
 	if kind == Full {
-		p.seen = map[GUID]bool{}
+		p.seen = newGUIDSet()
 	}
 	s.state.Lock()
 	d.open = p
@@ -227,7 +227,7 @@ func (p *Pass) Apply(objects []Object) (Changes, error) {
 	err := p.s.write(func(t *tx) error {
 		for i, o := range objects {
 			if p.seen != nil {
-				p.seen[o.GUID] = true
+				p.seen.add(o.GUID)
 				p.noteUnsettled(o)
 			}
 			before := c.Added + c.Gone
@@ -250,7 +250,7 @@ func (p *Pass) Apply(objects []Object) (Changes, error) {
 // seen.
 func (p *Pass) Keep(guid GUID) {
 	if p.seen != nil {
-		p.seen[guid] = true
+		p.seen.add(guid)
 	}
 }
 

@@ -136,7 +136,7 @@ func (p *Pass) repairObject(t *tx, guid GUID, lost []ownedRecord) error {
 	next := stored
 	next.addresses = slices.Clone(stored.addresses)
 	mark := func(a ownedRecord) ownedRecord { return p.repairMark(a, true) }
-	if judged := p.seen[guid] || p.visible == nil || p.visible(stored.dn); !judged || p.unsettled[guid] {
+	if judged := p.seen.has(guid) || p.visible == nil || p.visible(stored.dn); !judged || p.unsettled[guid] {
 		lost, mark = nil, nil
 	}
 	if _, err := p.keepOpen(t, guid, &next, mark); err != nil {

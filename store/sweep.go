@@ -6,7 +6,7 @@ import (
 )
 
 // Saw reports whether a full pass has applied an object.
-func (p *Pass) Saw(guid GUID) bool { return p.seen[guid] }
+func (p *Pass) Saw(guid GUID) bool { return p.seen.has(guid) }
 
 // Unseen returns the stored objects that a full pass has not applied and could see. Sweep treats
 // them as gone. A controller may skip an object that exists, so the caller reads them by their
@@ -29,7 +29,7 @@ func (p *Pass) scanUnseen() error {
 		if isPart(kv.key) {
 			return nil
 		}
-		if guid := guidOf(kv.key); !p.seen[guid] {
+		if guid := guidOf(kv.key); !p.seen.has(guid) {
 			missing = append(missing, guid)
 		}
 		return nil
