@@ -52,8 +52,8 @@ type syncedDirectory struct {
 // newSyncManager returns a manager without directories.
 func newSyncManager(s *store.Store, metrics *metrics.Metrics, log *slog.Logger) *syncManager {
 	f := &syncManager{store: s, metrics: metrics, log: log, expiries: newExpiryWatch(log), onPass: func(string) {},
-		observeLag: func(string, time.Duration) {}, files: tables.NewFiles(tables.Config{}), gates: map[string]*mirror.Gate{},
-		left: map[string]config.Directory{}}
+		observeLag: func(string, time.Duration) {}, files: tables.NewFiles(tables.Config{}),
+		gates: map[string]*mirror.Gate{}, left: map[string]config.Directory{}}
 	f.current.Store(&directorySet{})
 	f.heap = newHeapRelease(f.running)
 	return f

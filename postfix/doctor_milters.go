@@ -186,7 +186,8 @@ func (e *examination) checkActions() {
 			why = "The default differs between releases (tempfail, shutdown)."
 		case "accept", "quarantine":
 			if action == "accept" && e.exportDecides() {
-				e.find("default-action", Note, what, "Postfix then rejects by the exported table in relay_recipient_maps.")
+				e.find("default-action", Note, what,
+					"Postfix then rejects by the exported table in relay_recipient_maps.")
 				continue
 			}
 			why = "During a restart of the daemon mail for unknown recipients is accepted, " +

@@ -182,10 +182,11 @@ const untilExport = "Until the next export, Postfix rejects new recipients."
 // exportedTable finds the exported table beside the milter. Unlike another table, it protects no domain in mode report,
 // and its source is not the administrator's.
 func (e *examination) exportedTable(what string, enforced []string) {
+	defers := func(l listener) bool { return e.actionOf(l) != "accept" }
 	switch remove := e.set("relay_recipient_maps", ""); {
-	case e.exportDecides() && !slices.ContainsFunc(e.asked(), func(l listener) bool { return e.actionOf(l) != "accept" }):
-		e.find("old-table", Note, what, "While no daemon runs, Postfix rejects by this table, which the daemon exports "+
-			"(default_action=accept). "+untilExport+" So export.every should be some seconds only.")
+	case e.exportDecides() && !slices.ContainsFunc(e.asked(), defers):
+		e.find("old-table", Note, what, "While no daemon runs, Postfix rejects by this table, which the daemon "+
+			"exports (default_action=accept). "+untilExport+" So keep export.every at some seconds.")
 	case len(enforced) == 0:
 		e.find("old-table", Note, what, "The daemon exports this table. "+untilExport, remove)
 	default:
