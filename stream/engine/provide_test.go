@@ -79,9 +79,10 @@ func TestStreamsOfHubs(t *testing.T) {
 	has("a hub of another node", append(all, "RCPT_lab")...)
 	e.Shutdown()
 	e = start(t, c)
-	if _, js = daemonJS(t, e); !slices.Equal(streamsOf(t, js), append(all, "RCPT_lab")) {
-		t.Errorf("streams after a restart: %q", streamsOf(t, js))
-	}
+	_, js = daemonJS(t, e)
+	// The server forgets a deleted stream before it moves its directory away. A stream that is created in between loses
+	// its own directory, and is created again after the restart.
+	has("a restart", append(all, "RCPT_lab")...)
 }
 
 // TestForeignStreams checks that an engine removes settings that hubs of an older version could make: at its start,
