@@ -117,16 +117,22 @@ func (w *world) passInTrouble(f *forest) {
 
 func pickInt(w *world, list ...int) int { return pick(w.rnd, list) }
 
+// mostMeanwhile is the number of searches in one pass between which objects change. With small pages, more objects may
+// change between two of them than a page has, and a search for changes would never end.
+const mostMeanwhile = 200
+
 // meanwhile changes objects between the pages of a read.
 func (w *world) meanwhile(c *controller, often int) func(adsim.Search) {
+	left := mostMeanwhile
 	return func(s adsim.Search) {
 		if s.Scope != 2 {
 			return // the values of one object, between which nothing changes
 		}
 		w.check("before a page")
-		if w.rnd.IntN(often) > 0 {
+		if left == 0 || w.rnd.IntN(often) > 0 {
 			return
 		}
+		left--
 		for range 1 + w.rnd.IntN(3) {
 			w.change(c)
 		}
