@@ -31,9 +31,10 @@ type laboratory struct {
 	ports       map[string]int // of smtpd, by candidate
 	container   string         // with Postfix and the milters in C
 	harness     *testenv.Harness
-	metricsPort int          // of the daemon under load
-	sambaHost   string       // address of its domain controller
-	asked       atomic.Int64 // recipients that sessions of a candidate without cached probes have for themselves
+	metricsPort int             // of the daemon under load
+	sambaHost   string          // address of its domain controller
+	failed      map[string]bool // recipients of the candidate with cached probes whose probes failed
+	asked       atomic.Int64    // recipients that sessions of a candidate without cached probes have for themselves
 }
 
 // build builds the image and the daemon, and starts Postfix and the milters in C.
