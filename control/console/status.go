@@ -1,5 +1,5 @@
-// Package console writes the status of a daemon, its answer to a lookup and the question before an approval, as text for
-// a terminal.
+// Package console writes the status of a daemon, its answer to a lookup and the question before an approval, as text
+// for a terminal.
 // Nothing that it writes controls the terminal, whatever the daemon sent.
 package console
 

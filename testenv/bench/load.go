@@ -35,6 +35,8 @@ type loadRun struct {
 const (
 	honest  = "honest"
 	hostile = "hostile"
+	// hostileShare is the number of honest clients for each hostile one.
+	hostileShare = 4
 	// guesses is the number of guesses after which the harvest limit applies to a client network.
 	guesses = 20
 	// sampleEvery is the time between two samples of the daemon.
@@ -73,9 +75,6 @@ func (l *laboratory) runLoad(ctx context.Context) error {
 	}
 	return errors.Join(err, passErr, changeErr)
 }
-
-// hostileShare is the number of honest clients for each hostile one.
-const hostileShare = 4
 
 // fullPasses requests one full pass after another and returns their number.
 func (r *loadRun) fullPasses(ctx context.Context) (n int, err error) {

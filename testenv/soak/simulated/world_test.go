@@ -241,8 +241,8 @@ func (s *spy) ReadBelow(ctx context.Context, top directory.GUID, page func([]dir
 	return s.Source.ReadBelow(ctx, top, s.pages(page))
 }
 
-// ReadObjects does not record what an incremental pass reads: mostly it only checks with some objects whether the account
-// still sees what it saw, and applies none of them.
+// ReadObjects does not record what an incremental pass reads: mostly it only checks with some objects whether the
+// account still sees what it saw, and applies none of them.
 func (s *spy) ReadObjects(ctx context.Context, guids []directory.GUID, page func([]directory.Object) error) error {
 	if running := s.c.f.mirror.Status().Running; running == nil || running.Kind == store.Full {
 		page = s.pages(page)
